@@ -139,7 +139,7 @@ fn predict_linear(
         let change = total_variation(&mean.0.masses, &push(&coarse)?.0.masses);
         (Some((mean, seconds)), change)
     } else {
-        (None, statistics.change)
+        (None, statistics.refinement.change)
     };
 
     for &method in &experiment.predict.methods {
@@ -242,9 +242,9 @@ impl PredictionSet {
                 "effective_features": statistics.effective_features,
                 "effective_features_over_samples": ratio,
                 "condition": statistics.condition,
-                "quadrature_nodes": statistics.nodes,
-                "quadrature_level": statistics.level,
-                "quadrature_relative_change": statistics.change,
+                "quadrature_nodes": statistics.refinement.nodes,
+                "quadrature_level": statistics.refinement.level,
+                "quadrature_relative_change": statistics.refinement.change,
             }),
         );
         if ratio > super::trust::LIMITED {

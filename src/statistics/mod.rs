@@ -1,10 +1,18 @@
 //! Statistics of the trained weights over training sets: mean, covariance, and the V-kernel they make.
 
+mod deterministic_equivalent;
+mod equivalent;
+mod measure;
 mod population;
+mod refinement;
 mod sandwich;
 mod v_kernel;
 
-pub use population::{Moments, Population};
+pub use deterministic_equivalent::{DeterministicEquivalent, deterministic_equivalent};
+pub use equivalent::{Equivalent, equivalent};
+pub use measure::Measure;
+pub use population::{Panel, Population};
+pub use refinement::Refinement;
 pub use sandwich::{Sandwich, sandwich};
 pub use v_kernel::{PathFactor, VKernel};
 
@@ -27,6 +35,15 @@ pub enum StatisticsError {
     },
     #[error("Sigma + ridge cannot be inverted: {0}; raise training.ridge or use fewer features")]
     Singular(#[from] LinalgError),
+    #[error(
+        "the fixed point of the {what} was not reached: change {change:.2e} after {iterations} iterations, allowed {allowed:.0e}"
+    )]
+    FixedPoint {
+        what: &'static str,
+        iterations: usize,
+        change: f64,
+        allowed: f64,
+    },
     #[error("the weights' statistics are not finite; the features overflow on the noised data")]
     NotFinite,
 }

@@ -1,43 +1,52 @@
 //! Population averages over z = (x, t) by quadrature: E over t uniform on [t_min, t_max] and x ~ p(x|t), D = 1.
 
-use nalgebra::{DMatrix, DVector};
+use faer::{Accum, MatMut, MatRef, Par};
+use nalgebra::DMatrix;
 use rayon::prelude::*;
 
+use super::Measure;
 use crate::family::Linear;
+use crate::numerics::linalg;
 use crate::numerics::panels::{Rule, graded, union};
-use crate::problem::{LinePosterior, Objective, Problem, Training};
+use crate::problem::{LinePosterior, Objective, Problem, Regression, Training};
 
 /// Components of the noised mixture are followed to this many standard deviations: beyond lies less than 1e-17.
 const REACH: f64 = 8.6;
 
 /// The nodes at one time.
 struct Slice {
-    /// Features of time, length F_t.
-    time_features: Vec<f64>,
+    /// The posterior and the regression target at this time: what draws a target at a node.
+    posterior: LinePosterior,
+    regression: Regression,
     lambda: f64,
-    nodes: Vec<Node>,
-}
-
-struct Node {
-    x: f64,
+    /// Index of the first node among all.
+    first: usize,
+    x: Vec<f64>,
     /// Quadrature weight times density: the weights of all nodes of all slices sum to 1.
-    weight: f64,
-    /// E[y|x,t] and Var(y|x,t) of the regression target.
-    mean: f64,
-    variance: f64,
+    weight: Vec<f64>,
+    /// E[y|x,t] and Var(y|x,t) of the regression target, without the factor sqrt(lambda).
+    mean: Vec<f64>,
+    variance: Vec<f64>,
+    /// Features of space, F_x x nodes.
+    space: DMatrix<f64>,
 }
 
 /// A linear family on its training distribution, discretised at one refinement level.
 pub struct Population<'a> {
     family: &'a Linear,
     slices: Vec<Slice>,
+    /// Features of time, F_t x slices.
+    time: DMatrix<f64>,
+    /// The intervals of time that the slices come from, each with the range of its slices.
+    panels: Vec<Panel>,
 }
 
-/// Sigma = E[lambda phi phi^T] and A = E[lambda y phi^T].
+/// A piece of the time axis with the slices inside.
 #[derive(Debug, Clone)]
-pub struct Moments {
-    pub sigma: DMatrix<f64>,
-    pub target: DVector<f64>,
+pub struct Panel {
+    pub start: f64,
+    pub end: f64,
+    slices: std::ops::Range<usize>,
 }
 
 impl<'a> Population<'a> {
@@ -53,141 +62,246 @@ impl<'a> Population<'a> {
             (1.5 * time_scale).min(span / 8.0),
         );
         let times = Rule::composite(&panels, level);
-        let slices = times
+        let mut slices: Vec<Slice> = times
             .nodes
             .par_iter()
             .zip(&times.weights)
             .map(|(&t, w)| Slice::new(problem, family, training, level, t, w / span))
             .collect();
-        Self { family, slices }
-    }
-
-    /// Number of quadrature nodes.
-    pub fn nodes(&self) -> usize {
-        self.slices.iter().map(|s| s.nodes.len()).sum()
-    }
-
-    /// Total weight of the nodes; 1 up to the quadrature error.
-    pub fn total(&self) -> f64 {
-        self.slices
+        let mut first = 0;
+        for slice in &mut slices {
+            slice.first = first;
+            first += slice.x.len();
+        }
+        let mut time = DMatrix::zeros(family.features.time.len(), slices.len());
+        for (t, mut column) in times.nodes.iter().zip(time.column_iter_mut()) {
+            family.features.time.values(*t, column.as_mut_slice());
+        }
+        let per_panel = slices.len() / panels.len();
+        let panels = panels
             .iter()
-            .flat_map(|s| &s.nodes)
-            .map(|n| n.weight)
-            .sum()
-    }
-
-    /// Sigma and A.
-    pub fn moments(&self) -> Moments {
-        let space = self.family.features.space_len();
-        let parts: Vec<(DMatrix<f64>, DVector<f64>)> = self
-            .slices
-            .par_iter()
-            .map(|slice| {
-                let gram = self.space_gram(slice, |n| n.weight * slice.lambda);
-                let mut target = DVector::zeros(space);
-                let mut phi = vec![0.0; space];
-                for n in &slice.nodes {
-                    self.family.features.space[0].values(n.x, &mut phi);
-                    let factor = n.weight * slice.lambda * n.mean;
-                    for (t, p) in target.iter_mut().zip(&phi) {
-                        *t += factor * p;
-                    }
-                }
-                (gram, target)
+            .enumerate()
+            .map(|(i, &(start, end))| Panel {
+                start,
+                end,
+                slices: i * per_panel..(i + 1) * per_panel,
             })
             .collect();
-        let sigma = self.assemble(parts.iter().map(|p| &p.0));
-        let mut target = DVector::zeros(self.family.features.len());
-        let time_len = self.family.features.time.len();
-        for (slice, (_, part)) in self.slices.iter().zip(&parts) {
-            for (i, a) in part.iter().enumerate() {
-                for (j, b) in slice.time_features.iter().enumerate() {
-                    target[i * time_len + j] += a * b;
-                }
-            }
+        Self {
+            family,
+            slices,
+            time,
+            panels,
         }
-        Moments { sigma, target }
     }
 
-    /// E[lambda^2 (Var(y|x,t) + r^2) phi phi^T], r = E[y|x,t] - weights . phi.
-    pub fn residual_gram(&self, weights: &DVector<f64>) -> DMatrix<f64> {
-        let features = &self.family.features;
+    /// The panels of the time axis, in order.
+    pub fn panels(&self) -> &[Panel] {
+        &self.panels
+    }
+
+    /// The nodes of a panel.
+    pub fn nodes_of(&self, panel: &Panel) -> std::ops::Range<usize> {
+        let last = &self.slices[panel.slices.end - 1];
+        self.slices[panel.slices.start].first..last.first + last.x.len()
+    }
+
+    /// The values of one slice among those of all nodes.
+    fn own<'b>(&self, slice: &Slice, all: &'b [f64]) -> &'b [f64] {
+        &all[slice.first..slice.first + slice.x.len()]
+    }
+
+    /// Node values computed slice by slice.
+    fn by_slice(&self, f: impl Fn(usize, &Slice, &mut [f64]) + Sync) -> Vec<f64> {
+        let parts: Vec<Vec<f64>> = self
+            .slices
+            .par_iter()
+            .enumerate()
+            .map(|(i, slice)| {
+                let mut out = vec![0.0; slice.x.len()];
+                f(i, slice, &mut out);
+                out
+            })
+            .collect();
+        parts.concat()
+    }
+
+    /// All products v_a v_b of the time features, F_t^2 x slices.
+    fn time_pairs(&self) -> DMatrix<f64> {
+        let n = self.time.nrows();
+        DMatrix::from_fn(n * n, self.time.ncols(), |ab, s| {
+            self.time[(ab / n, s)] * self.time[(ab % n, s)]
+        })
+    }
+
+    /// f = W phi at the nodes of one slice.
+    fn fit(&self, index: usize, slice: &Slice, weights: &[f64], out: &mut [f64]) {
+        let v = self.time.column(index);
+        let contracted: Vec<f64> = weights
+            .chunks_exact(v.len())
+            .map(|row| crate::family::features::dot(row, v.as_slice()))
+            .collect();
+        for (o, phi) in out.iter_mut().zip(slice.space.column_iter()) {
+            *o = crate::family::features::dot(&contracted, phi.as_slice());
+        }
+    }
+}
+
+impl Measure for Population<'_> {
+    fn features(&self) -> usize {
+        self.family.features.len()
+    }
+
+    fn outputs(&self) -> usize {
+        1
+    }
+
+    fn nodes(&self) -> usize {
+        self.slices.last().map_or(0, |s| s.first + s.x.len())
+    }
+
+    /// Contracts the time features of all slices in one product (2 F^2 flops per slice), then space (2 F_x^2 per node).
+    fn quadratic(&self, matrix: &DMatrix<f64>) -> Vec<f64> {
+        let (space, time) = (self.slices[0].space.nrows(), self.time.nrows());
+        let unfolded = DMatrix::from_fn(space * space, time * time, |ij, ab| {
+            matrix[(
+                (ij / space) * time + ab / time,
+                (ij % space) * time + ab % time,
+            )]
+        });
+        let contracted = parallel_product(&unfolded, &self.time_pairs());
+        self.by_slice(|i, slice, out| {
+            let inner = MatRef::from_column_major_slice(
+                &contracted.as_slice()[i * space * space..(i + 1) * space * space],
+                space,
+                space,
+            );
+            let half = linalg::multiply(inner, linalg::view(&slice.space));
+            for ((o, l), r) in out
+                .iter_mut()
+                .zip(half.column_iter())
+                .zip(slice.space.column_iter())
+            {
+                *o = slice.lambda * crate::family::features::dot(l.as_slice(), r.as_slice());
+            }
+        })
+    }
+
+    fn gram(&self, factor: &[f64]) -> DMatrix<f64> {
+        let (space, time) = (self.slices[0].space.nrows(), self.time.nrows());
         let grams: Vec<DMatrix<f64>> = self
             .slices
             .par_iter()
             .map(|slice| {
-                let mut contracted = vec![0.0; features.space_len()];
-                let time_len = slice.time_features.len();
-                for (c, row) in contracted
-                    .iter_mut()
-                    .zip(weights.as_slice().chunks_exact(time_len))
+                let mut weighted = slice.space.clone();
+                for ((mut column, w), f) in weighted
+                    .column_iter_mut()
+                    .zip(&slice.weight)
+                    .zip(self.own(slice, factor))
                 {
-                    *c = crate::family::features::dot(row, &slice.time_features);
+                    column *= w * f * slice.lambda;
                 }
-                let x: Vec<f64> = slice.nodes.iter().map(|n| n.x).collect();
-                let mut output = vec![0.0; x.len()];
-                features.space[0].contract(&contracted, &x, &mut output);
-                let squares: Vec<f64> = slice
-                    .nodes
-                    .iter()
-                    .zip(&output)
-                    .map(|(n, f)| {
-                        let r = n.mean - f;
-                        n.weight * slice.lambda * slice.lambda * (n.variance + r * r)
-                    })
-                    .collect();
-                self.space_gram_of(slice, &squares)
+                linalg::multiply(
+                    linalg::view(&weighted),
+                    linalg::view(&slice.space).transpose(),
+                )
             })
             .collect();
-        self.assemble(grams.iter())
+        let mut all = DMatrix::zeros(space * space, grams.len());
+        for (gram, mut column) in grams.iter().zip(all.column_iter_mut()) {
+            column.copy_from_slice(gram.as_slice());
+        }
+        let folded = parallel_product(&all, &self.time_pairs().transpose());
+        let mut out = DMatrix::from_fn(space * time, space * time, |row, column| {
+            folded[(
+                (row / time) * space + column / time,
+                (row % time) * time + column % time,
+            )]
+        });
+        linalg::symmetrise(&mut out);
+        out
     }
 
-    fn space_gram(&self, slice: &Slice, weight: impl Fn(&Node) -> f64) -> DMatrix<f64> {
-        let weights: Vec<f64> = slice.nodes.iter().map(weight).collect();
-        self.space_gram_of(slice, &weights)
-    }
-
-    /// sum over nodes of weight phi phi^T, phi the features of space.
-    fn space_gram_of(&self, slice: &Slice, weights: &[f64]) -> DMatrix<f64> {
-        let space = self.family.features.space_len();
-        let mut gram = DMatrix::zeros(space, space);
-        let mut phi = vec![0.0; space];
-        for (n, w) in slice.nodes.iter().zip(weights) {
-            self.family.features.space[0].values(n.x, &mut phi);
-            for j in 0..space {
-                let factor = w * phi[j];
-                if factor != 0.0 {
-                    for (g, p) in gram.column_mut(j).iter_mut().zip(&phi) {
-                        *g += factor * p;
+    fn cross(&self, factor: &[f64]) -> DMatrix<f64> {
+        let time = self.time.nrows();
+        let parts: Vec<Vec<f64>> = self
+            .slices
+            .par_iter()
+            .map(|slice| {
+                let mut target = vec![0.0; slice.space.nrows()];
+                for (((phi, w), y), f) in slice
+                    .space
+                    .column_iter()
+                    .zip(&slice.weight)
+                    .zip(&slice.mean)
+                    .zip(self.own(slice, factor))
+                {
+                    let scale = w * f * slice.lambda * y;
+                    for (t, p) in target.iter_mut().zip(phi.as_slice()) {
+                        *t += scale * p;
                     }
                 }
-            }
-        }
-        gram
-    }
-
-    /// sum over slices of gram ⊗ (time features)(time features)^T, in the order of the slices.
-    fn assemble<'b>(&self, grams: impl Iterator<Item = &'b DMatrix<f64>>) -> DMatrix<f64> {
-        let features = &self.family.features;
-        let (space, time) = (features.space_len(), features.time.len());
-        let mut out = DMatrix::zeros(features.len(), features.len());
-        for (slice, gram) in self.slices.iter().zip(grams) {
-            let v = &slice.time_features;
-            for j in 0..space * time {
-                let (js, jt) = (j / time, j % time);
-                let mut column = out.column_mut(j);
-                for is in 0..space {
-                    let factor = gram[(is, js)] * v[jt];
-                    if factor != 0.0 {
-                        for (it, vi) in v.iter().enumerate() {
-                            column[is * time + it] += factor * vi;
-                        }
-                    }
+                target
+            })
+            .collect();
+        let mut out = DMatrix::zeros(self.features(), 1);
+        for (part, v) in parts.iter().zip(self.time.column_iter()) {
+            for (row, a) in out.as_mut_slice().chunks_exact_mut(time).zip(part) {
+                for (o, b) in row.iter_mut().zip(v.iter()) {
+                    *o += a * b;
                 }
             }
         }
         out
     }
+
+    fn project(&self, direction: &[f64]) -> Vec<f64> {
+        self.by_slice(|i, slice, out| {
+            self.fit(i, slice, direction, out);
+            let root = slice.lambda.sqrt();
+            for o in out {
+                *o *= root;
+            }
+        })
+    }
+
+    fn residual(&self, weights: &DMatrix<f64>, _: (usize, usize)) -> Vec<f64> {
+        self.by_slice(|i, slice, out| {
+            self.fit(i, slice, weights.as_slice(), out);
+            for ((o, y), variance) in out.iter_mut().zip(&slice.mean).zip(&slice.variance) {
+                *o = slice.lambda * (variance + (y - *o).powi(2));
+            }
+        })
+    }
+
+    fn weights(&self) -> Vec<f64> {
+        self.slices
+            .iter()
+            .flat_map(|s| s.weight.iter().copied())
+            .collect()
+    }
+}
+
+/// `lhs * rhs` with the columns of the result shared out in fixed blocks: the same bits on any number of threads.
+fn parallel_product(lhs: &DMatrix<f64>, rhs: &DMatrix<f64>) -> DMatrix<f64> {
+    const COLUMNS: usize = 32;
+    let (rows, inner) = lhs.shape();
+    let mut out = DMatrix::zeros(rows, rhs.ncols());
+    out.as_mut_slice()
+        .par_chunks_mut(rows * COLUMNS)
+        .zip(rhs.as_slice().par_chunks(inner * COLUMNS))
+        .for_each(|(out, rhs)| {
+            let columns = rhs.len() / inner;
+            faer::linalg::matmul::matmul(
+                MatMut::from_column_major_slice_mut(out, rows, columns),
+                Accum::Replace,
+                linalg::view(lhs),
+                MatRef::from_column_major_slice(rhs, inner, columns),
+                1.0,
+                Par::Seq,
+            );
+        });
+    out
 }
 
 impl Slice {
@@ -199,34 +313,37 @@ impl Slice {
         t: f64,
         time_weight: f64,
     ) -> Self {
-        let mut time_features = vec![0.0; family.features.time.len()];
-        family.features.time.values(t, &mut time_features);
         let regression = family.predicts.regression(&problem.diffusion, t);
         let posterior = LinePosterior::new(problem, t);
         let rule = Rule::composite(&space_panels(&posterior, family), level);
-        let nodes = rule
-            .nodes
-            .iter()
-            .zip(&rule.weights)
-            .map(|(&x, w)| {
-                let m = posterior.at(x);
-                let noise = match training.objective {
+        let (mut x, mut weight, mut mean, mut variance) = (vec![], vec![], vec![], vec![]);
+        for (&node, w) in rule.nodes.iter().zip(&rule.weights) {
+            let m = posterior.at(node);
+            let mass = time_weight * w * m.log_density.exp();
+            if mass > 0.0 {
+                x.push(node);
+                weight.push(mass);
+                mean.push(regression.p * m.mean + regression.q * node);
+                variance.push(match training.objective {
                     Objective::Dsm => regression.p * regression.p * m.variance,
                     Objective::Esm => 0.0,
-                };
-                Node {
-                    x,
-                    weight: time_weight * w * m.log_density.exp(),
-                    mean: regression.p * m.mean + regression.q * x,
-                    variance: noise,
-                }
-            })
-            .filter(|n| n.weight > 0.0)
-            .collect();
+                });
+            }
+        }
+        let mut space = DMatrix::zeros(family.features.space_len(), x.len());
+        for (x, mut column) in x.iter().zip(space.column_iter_mut()) {
+            family.features.space[0].values(*x, column.as_mut_slice());
+        }
         Self {
-            time_features,
+            posterior,
+            regression,
             lambda: training.lambda(problem, family.predicts, t),
-            nodes,
+            first: 0,
+            x,
+            weight,
+            mean,
+            variance,
+            space,
         }
     }
 }

@@ -10,7 +10,7 @@ use vkernel::family::features::{
 };
 use vkernel::monte_carlo::{Trainer, model_rng};
 use vkernel::problem::{Diffusion, Objective, Prediction, Problem, Training, Triple, Weighting};
-use vkernel::statistics::{Population, StatisticsError, sandwich};
+use vkernel::statistics::{Measure, Population, StatisticsError, sandwich};
 
 use super::common::*;
 
@@ -152,7 +152,8 @@ fn posterior_by_hand(problem: &Problem, alpha: f64, sigma2: f64, x: f64) -> (f64
 fn weights_sum_to_one_at_every_level() {
     for (name, problem, family, training) in cases() {
         for level in 0..3 {
-            let total = Population::new(&problem, &family, &training, level).total();
+            let population = Population::new(&problem, &family, &training, level);
+            let total: f64 = population.weights().iter().sum();
             println!("{name}, level {level}: total - 1 = {:.1e}", total - 1.0);
             // Panels of one standard deviation, 8 nodes each, to 8.6 standard deviations: 1e-12 at the coarsest.
             close(total, 1.0, 1.0, 1e-11, name);
@@ -165,31 +166,21 @@ fn weights_sum_to_one_at_every_level() {
 fn moments_against_double_exponential_quadrature() {
     for (name, problem, family, training) in cases() {
         let population = Population::new(&problem, &family, &training, 2);
-        let moments = population.moments();
+        let ones = vec![1.0; population.nodes()];
+        let (sigma_all, target_all) = (population.gram(&ones), population.cross(&ones));
         let f = family.features.len();
         let weights = DVector::from_fn(f, |i, _| 0.3 - 0.2 * i as f64);
-        let gram = population.residual_gram(&weights);
+        let matrix = DMatrix::from_column_slice(f, 1, weights.as_slice());
+        let gram = population.gram(&population.residual(&matrix, (0, 0)));
         let lambda = |t: f64| training.lambda(&problem, family.predicts, t);
         for (i, j) in [(0, 0), (0, f - 1), (1, f - 1)] {
-            let size = moments.sigma.amax();
+            let size = sigma_all.amax();
             let sigma = brute_force(&problem, &family, &training, size, &|x, t, _, _| {
                 let v = phi(&family, x, t);
                 lambda(t) * v[i] * v[j]
             });
-            close(
-                moments.sigma[(i, j)],
-                sigma,
-                moments.sigma.amax(),
-                1e-9,
-                name,
-            );
-            close(
-                moments.sigma[(j, i)],
-                sigma,
-                moments.sigma.amax(),
-                1e-9,
-                name,
-            );
+            close(sigma_all[(i, j)], sigma, sigma_all.amax(), 1e-9, name);
+            close(sigma_all[(j, i)], sigma, sigma_all.amax(), 1e-9, name);
             let residual = brute_force(
                 &problem,
                 &family,
@@ -208,11 +199,11 @@ fn moments_against_double_exponential_quadrature() {
             close(gram[(i, j)], residual, gram.amax(), 1e-9, name);
         }
         for i in [0, f - 1] {
-            let size = moments.target.amax();
+            let size = target_all.amax();
             let target = brute_force(&problem, &family, &training, size, &|x, t, mean, _| {
                 lambda(t) * mean * phi(&family, x, t)[i]
             });
-            close(moments.target[i], target, moments.target.amax(), 1e-9, name);
+            close(target_all[i], target, target_all.amax(), 1e-9, name);
         }
     }
 }
@@ -222,14 +213,15 @@ fn moments_against_double_exponential_quadrature() {
 fn moments_against_plain_monte_carlo() {
     for (name, problem, family, training) in cases() {
         let population = Population::new(&problem, &family, &training, 1);
-        let moments = population.moments();
+        let ones = vec![1.0; population.nodes()];
+        let (sigma_all, target_all) = (population.gram(&ones), population.cross(&ones));
         let f = family.features.len();
         let weights = DVector::from_fn(f, |i, _| 0.3 - 0.2 * i as f64);
-        let gram = population.residual_gram(&weights);
-        let expected: Vec<f64> = moments
-            .sigma
+        let matrix = DMatrix::from_column_slice(f, 1, weights.as_slice());
+        let gram = population.gram(&population.residual(&matrix, (0, 0)));
+        let expected: Vec<f64> = sigma_all
             .iter()
-            .chain(moments.target.iter())
+            .chain(target_all.iter())
             .chain(gram.iter())
             .copied()
             .collect();

@@ -1,0 +1,84 @@
+//! Statistics on finer and finer quadratures, until they no longer change.
+
+use super::{Measure, Population, StatisticsError, WeightStatistics};
+use crate::family::Linear;
+use crate::problem::{Problem, Training};
+
+/// Relative change above which the result is refused after the last refinement.
+const REFUSED: f64 = 1e-3;
+const MAX_LEVEL: u32 = 3;
+
+/// How far the quadrature was refined.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Refinement {
+    /// Relative change between the last two levels, the larger of mean and covariance (Frobenius norms).
+    pub change: f64,
+    pub level: u32,
+    pub nodes: usize,
+}
+
+/// The last two levels.
+pub(super) struct Levels<'a, T> {
+    pub fine: T,
+    pub coarse: T,
+    /// The quadrature of `coarse`.
+    pub population: Population<'a>,
+    pub refinement: Refinement,
+}
+
+/// Computes statistics level by level until two agree to `converged`. `compute` is handed the level before.
+pub(super) fn refine<'a, T: AsRef<WeightStatistics>>(
+    problem: &Problem,
+    family: &'a Linear,
+    training: &Training,
+    converged: f64,
+    mut compute: impl FnMut(&Population<'a>, Option<&T>) -> Result<T, StatisticsError>,
+) -> Result<Levels<'a, T>, StatisticsError> {
+    let mut population = Population::new(problem, family, training, 0);
+    let mut coarse = compute(&population, None)?;
+    for level in 1..=MAX_LEVEL {
+        let next = Population::new(problem, family, training, level);
+        let fine = compute(&next, Some(&coarse))?;
+        let refinement = Refinement {
+            change: relative(fine.as_ref(), coarse.as_ref()),
+            level,
+            nodes: next.nodes(),
+        };
+        if !refinement.change.is_finite() {
+            return Err(StatisticsError::NotFinite);
+        }
+        if refinement.change <= converged || (level == MAX_LEVEL && refinement.change <= REFUSED) {
+            return Ok(Levels {
+                fine,
+                coarse,
+                population,
+                refinement,
+            });
+        }
+        if level == MAX_LEVEL {
+            return Err(StatisticsError::Quadrature {
+                change: refinement.change,
+                level,
+                nodes: refinement.nodes,
+                allowed: REFUSED,
+            });
+        }
+        (population, coarse) = (next, fine);
+    }
+    Err(StatisticsError::NotFinite)
+}
+
+/// Relative change of mean and covariance, the larger. A mean that vanishes by symmetry is measured by its own spread.
+fn relative(now: &WeightStatistics, before: &WeightStatistics) -> f64 {
+    let ratio = |change: f64, size: f64| change / size.max(f64::MIN_POSITIVE);
+    let spread = now.covariance.trace().max(0.0).sqrt();
+    let mean = ratio(
+        (&now.mean - &before.mean).norm(),
+        now.mean.norm().max(spread),
+    );
+    let covariance = ratio(
+        (&now.covariance - &before.covariance).norm(),
+        now.covariance.norm(),
+    );
+    mean.max(covariance)
+}
