@@ -50,7 +50,25 @@ pub struct SamplerOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StatisticsKind {
+    /// Large-sample statistics (T11).
     Sandwich,
+    /// The deterministic equivalent at any ratio of features to samples (T12, T13).
+    Equivalent,
+    /// The equivalent given the samples that carry the weight (T19).
+    QuenchedLayer,
+}
+
+impl StatisticsKind {
+    pub const ALL: [Self; 3] = [Self::Sandwich, Self::Equivalent, Self::QuenchedLayer];
+
+    /// Name used in specs and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sandwich => "sandwich",
+            Self::Equivalent => "equivalent",
+            Self::QuenchedLayer => "quenched-layer",
+        }
+    }
 }
 
 /// Density solvers.
@@ -60,14 +78,16 @@ pub enum Method {
     MeanField,
     Semiclassical,
     GaussianField,
+    SampleSum,
     FokkerPlanck,
 }
 
 impl Method {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::MeanField,
         Self::Semiclassical,
         Self::GaussianField,
+        Self::SampleSum,
         Self::FokkerPlanck,
     ];
 
@@ -77,6 +97,7 @@ impl Method {
             Self::MeanField => "mean-field",
             Self::Semiclassical => "semiclassical",
             Self::GaussianField => "gaussian-field",
+            Self::SampleSum => "sample-sum",
             Self::FokkerPlanck => "fokker-planck",
         }
     }
@@ -88,8 +109,12 @@ pub struct PredictOptions {
     /// `None` for the naive family, which has no trained weights.
     pub statistics: Option<StatisticsKind>,
     pub methods: Vec<Method>,
-    /// Draws of the Gaussian field.
+    /// Draws of each sampled prediction.
     pub draws: usize,
+    /// Trajectories per draw.
+    pub particles: usize,
+    /// Estimated error (total variation) of the closure at which the quenched layer is large enough.
+    pub tolerance: f64,
     /// Adds the one-loop mean shift T14a to `semiclassical`.
     pub one_loop: bool,
 }

@@ -53,6 +53,17 @@ impl<'a> Generator<'a> {
         }
     }
 
+    /// The same with another number of trajectories per model.
+    pub fn with_particles(mut self, particles: usize) -> Self {
+        self.particles = particles;
+        self
+    }
+
+    /// Where trajectories start.
+    pub fn start(&self) -> Start {
+        self.start
+    }
+
     /// The ODE integrator.
     pub fn flow(&self) -> &PfOde {
         &self.flow

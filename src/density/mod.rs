@@ -5,8 +5,10 @@ mod ensemble;
 mod fokker_planck;
 mod gaussian_field;
 mod generate;
+mod layered_field;
 mod mean_field;
 mod push_forward;
+mod random_field;
 mod semiclassical;
 
 pub use bins::{Bins, Masses};
@@ -14,14 +16,17 @@ pub use ensemble::{Ensemble, Member};
 pub use fokker_planck::{FokkerPlanck, WhiteNoise, fokker_planck};
 pub use gaussian_field::GaussianField;
 pub use generate::{Generated, Generator};
+pub use layered_field::{LayerChoice, LayeredField, NoiseEffect, Rung, choose_layer};
 pub use mean_field::{mean_field, noised_data};
 pub use push_forward::{PushForward, Refinement};
+pub use random_field::RandomField;
 pub use semiclassical::{Semiclassical, flow_tangents, semiclassical};
 
 use thiserror::Error;
 
 use crate::numerics::linalg::LinalgError;
 use crate::sampler::SamplerError;
+use crate::statistics::StatisticsError;
 
 /// Why a density could not be computed.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -30,6 +35,8 @@ pub enum DensityError {
     Sampler(#[from] SamplerError),
     #[error(transparent)]
     Linalg(#[from] LinalgError),
+    #[error(transparent)]
+    Statistics(#[from] StatisticsError),
     #[error("the one-loop mean shift needs a one-stage scheme (sampler.scheme = euler or ddim)")]
     OneLoopScheme,
     #[error(

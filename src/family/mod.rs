@@ -4,10 +4,12 @@
 pub mod features;
 mod linear;
 mod naive;
+mod rows;
 mod tabulated;
 
 pub use linear::{Linear, LinearDenoiser};
 pub use naive::{ExactDenoiser, Naive};
+pub use rows::SampleRows;
 pub use tabulated::TabulatedDenoiser;
 
 /// A family of score models.

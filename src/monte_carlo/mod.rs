@@ -3,11 +3,10 @@
 mod naive;
 mod train;
 
+pub use crate::numerics::random::stream as model_rng;
 pub use naive::naive_member;
 pub use train::{TrainError, Trainer};
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use std::time::Instant;
 use thiserror::Error;
 
@@ -22,13 +21,6 @@ pub enum EnsembleError {
     Train { index: u64, source: TrainError },
     #[error("model {index}: {source}")]
     Sample { index: u64, source: DensityError },
-}
-
-/// The random numbers of one model: one ChaCha stream each, whatever thread it runs on.
-pub fn model_rng(seed: u64, index: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(index);
-    rng
 }
 
 /// Makes the members of a case's Monte Carlo ensemble.

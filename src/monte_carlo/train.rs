@@ -4,9 +4,9 @@ use nalgebra::DMatrix;
 use rand::Rng;
 use thiserror::Error;
 
-use crate::family::Linear;
+use crate::family::{Linear, SampleRows};
 use crate::numerics::linalg::{self, CholeskyScratch, LinalgError};
-use crate::problem::{Objective, Problem, Training, Triple};
+use crate::problem::{Problem, Training};
 
 /// Why training failed.
 #[derive(Debug, Error, Clone, Copy, PartialEq)]
@@ -23,18 +23,14 @@ pub enum TrainError {
 /// F x F normal equations are factored (P F^2 + F^3/3 flops); with P < F the dual P x P ones,
 /// W = Z^T (Z Z^T + P rho)^-1 y (F P^2 + P^3/3).
 pub struct Trainer<'a> {
-    problem: &'a Problem,
-    family: &'a Linear,
     training: Training,
+    samples: SampleRows<'a>,
     /// Z^T, F x P: one sample per column.
     rows: DMatrix<f64>,
     targets: Vec<f64>,
     gram: DMatrix<f64>,
     cholesky: CholeskyScratch,
     weights: DMatrix<f64>,
-    space: Vec<f64>,
-    time: Vec<f64>,
-    triple: Triple,
 }
 
 impl<'a> Trainer<'a> {
@@ -42,31 +38,24 @@ impl<'a> Trainer<'a> {
         let (f, p) = (family.features.len(), training.samples);
         let order = f.min(p);
         Self {
-            problem,
-            family,
             training,
+            samples: SampleRows::new(problem, family, training),
             rows: DMatrix::zeros(f, p),
             targets: vec![0.0; p],
             gram: DMatrix::zeros(order, order),
             cholesky: CholeskyScratch::new(order),
             weights: DMatrix::zeros(f, 1),
-            space: vec![0.0; family.features.space_len()],
-            time: vec![0.0; family.features.time.len()],
-            triple: Triple {
-                t: 0.0,
-                x0: vec![0.0; problem.dim()],
-                x: vec![0.0; problem.dim()],
-            },
         }
     }
 
     /// Draws P fresh triples and returns the trained weights (length F).
     pub fn train<R: Rng + ?Sized>(&mut self, rng: &mut R) -> Result<&[f64], TrainError> {
         for p in 0..self.training.samples {
-            self.problem.sample_triple(rng, &mut self.triple);
-            self.targets[p] = self.fill_row(p);
+            self.targets[p] = self
+                .samples
+                .draw(rng, self.rows.column_mut(p).as_mut_slice());
         }
-        if self.training.samples < self.family.features.len() {
+        if self.training.samples < self.rows.nrows() {
             self.solve_dual()?;
         } else {
             self.solve_primal()?;
@@ -76,35 +65,6 @@ impl<'a> Trainer<'a> {
             return Err(TrainError::NotFinite);
         }
         Ok(weights)
-    }
-
-    /// Writes sqrt(lambda) phi of the current triple into column p and returns sqrt(lambda) times its target.
-    fn fill_row(&mut self, p: usize) -> f64 {
-        let (t, x) = (self.triple.t, self.triple.x[0]);
-        let features = &self.family.features;
-        let regression = self.family.predicts.regression(&self.problem.diffusion, t);
-        let root = self
-            .training
-            .lambda(self.problem, self.family.predicts, t)
-            .sqrt();
-        features.space[0].values(x, &mut self.space);
-        features.time.values(t, &mut self.time);
-        let mut column = self.rows.column_mut(p);
-        for (chunk, s) in column
-            .as_mut_slice()
-            .chunks_exact_mut(self.time.len())
-            .zip(&self.space)
-        {
-            let factor = root * s;
-            for (z, v) in chunk.iter_mut().zip(&self.time) {
-                *z = factor * v;
-            }
-        }
-        let clean = match self.training.objective {
-            Objective::Dsm => self.triple.x0[0],
-            Objective::Esm => self.problem.posterior(&self.triple.x, t).mean[0],
-        };
-        root * (regression.p * clean + regression.q * x)
     }
 
     fn solve_primal(&mut self) -> Result<(), TrainError> {

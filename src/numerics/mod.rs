@@ -6,4 +6,5 @@ pub mod hash;
 pub mod linalg;
 pub mod normal;
 pub mod panels;
+pub mod random;
 pub mod sketch;

@@ -66,6 +66,11 @@ impl Problem {
     /// Draws one fresh triple into `triple` (vectors of length D).
     pub fn sample_triple<R: Rng + ?Sized>(&self, rng: &mut R, triple: &mut Triple) {
         triple.t = self.t_min + (self.t_max - self.t_min) * rng.random::<f64>();
+        self.sample_at_time(rng, triple);
+    }
+
+    /// Draws x0 and x of a triple whose time is given.
+    pub fn sample_at_time<R: Rng + ?Sized>(&self, rng: &mut R, triple: &mut Triple) {
         self.data.sample(rng, &mut triple.x0);
         let (alpha, sigma) = (
             self.diffusion.alpha(triple.t),

@@ -9,7 +9,7 @@ use super::checkpoint::{CaseKeys, Checkpoints, part_seed};
 use super::predict::{PredictionSet, predict_case};
 use super::{Parts, Progress, RunError, trust};
 use crate::compare::{Distances, NoiseFloor};
-use crate::density::{Bins, Ensemble, GaussianField, Generator, Masses, mean_field, noised_data};
+use crate::density::{Bins, Ensemble, Generator, Masses, RandomField, mean_field, noised_data};
 use crate::experiment::Method;
 use crate::family::ExactDenoiser;
 use crate::monte_carlo::{EnsembleError, MonteCarlo};
@@ -97,32 +97,33 @@ impl Context<'_> {
     }
 
     fn predict(&mut self, case: &Case) -> Result<PredictionSet, RunError> {
-        let seed = part_seed(case, Method::GaussianField.name());
         self.tell("statistics", 0, 1);
         let index = self.index;
+        let seed = |method: Method| part_seed(case, method.name());
         predict_case(
             &case.experiment,
             index,
-            seed,
-            &mut |field, generator, draws| self.gaussian_field(field, generator, draws),
+            &seed,
+            &mut |method, field, generator, draws| self.sampled(method, field, generator, draws),
         )
     }
 
-    fn gaussian_field(
+    fn sampled(
         &mut self,
-        field: &GaussianField<'_>,
+        method: Method,
+        field: &dyn RandomField,
         generator: &Generator<'_>,
         draws: u64,
     ) -> Result<Ensemble, RunError> {
-        let key = self.keys.gaussian_field.clone();
+        let key = self.keys.sampled(method);
         let index = self.index;
         let wrap = |source| RunError::Density {
             case: index,
-            part: Method::GaussianField.name().into(),
+            part: method.name().into(),
             source,
         };
         self.grow(
-            Method::GaussianField.name(),
+            method.name(),
             &key,
             generator.bins,
             draws,

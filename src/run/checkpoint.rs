@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Parts, RunError};
+use crate::experiment::Method;
 use crate::numerics::hash::fnv1a;
 use crate::report::result::MONTE_CARLO;
 use crate::report::write_atomic;
@@ -57,7 +58,7 @@ impl Checkpoints {
         write_atomic(&path, &text).map_err(failed)
     }
 
-    pub(super) fn forget(&self, keys: &[&str]) {
+    pub(super) fn forget(&self, keys: &[String]) {
         for path in keys.iter().filter_map(|k| self.path(k)) {
             // A checkpoint that stays behind costs space only.
             let _ = std::fs::remove_file(path);
@@ -80,7 +81,8 @@ impl Checkpoints {
 }
 
 const FINISHED: &str = "case";
-const GAUSSIAN_FIELD: &str = "gaussian-field";
+/// Methods that grow an ensemble.
+const SAMPLED: [Method; 2] = [Method::GaussianField, Method::SampleSum];
 
 /// Is this the name of a checkpoint, or of the temporary file that becomes one?
 fn is_checkpoint(name: &str) -> bool {
@@ -95,36 +97,51 @@ fn is_checkpoint(name: &str) -> bool {
         .is_some_and(|(hash, part)| {
             hash.len() == 16
                 && hash.bytes().all(|b| b.is_ascii_hexdigit())
-                && [FINISHED, MONTE_CARLO, GAUSSIAN_FIELD].contains(&part)
+                && (part == FINISHED
+                    || part == MONTE_CARLO
+                    || SAMPLED.iter().any(|m| m.name() == part))
         })
 }
 
 /// Names of one case's checkpoints: a hash of its resolved spec and of the program's version, so that a changed spec
-/// never continues from another's state.
+/// never continues from another's state. The ensemble of models does not depend on what is predicted: cases that differ
+/// only in that share it.
 pub(super) struct CaseKeys {
     pub finished: String,
     pub monte_carlo: String,
-    pub gaussian_field: String,
+    hash: u64,
 }
 
 impl CaseKeys {
     pub fn new(case: &Case, parts: Parts) -> Self {
-        let identity = format!(
-            "{} {parts:?} {:?} {}",
-            env!("CARGO_PKG_VERSION"),
-            case.assignments,
-            case.resolved
-        );
-        let hash = fnv1a(identity.as_bytes());
+        let version = env!("CARGO_PKG_VERSION");
+        let (assignments, resolved) = (&case.assignments, &case.resolved);
+        let hash = fnv1a(format!("{version} {parts:?} {assignments:?} {resolved}").as_bytes());
+        let mut models = resolved.clone();
+        if let Some(sections) = models.as_object_mut() {
+            sections.retain(|name, _| !["predict", "sweep", "name"].contains(&name.as_str()));
+        }
+        let trained = fnv1a(format!("{version} {models}").as_bytes());
         Self {
             finished: format!("{hash:016x}-{FINISHED}"),
-            monte_carlo: format!("{hash:016x}-{MONTE_CARLO}"),
-            gaussian_field: format!("{hash:016x}-{GAUSSIAN_FIELD}"),
+            monte_carlo: format!("{trained:016x}-{MONTE_CARLO}"),
+            hash,
         }
     }
 
-    pub fn partial(&self) -> [&str; 2] {
-        [&self.monte_carlo, &self.gaussian_field]
+    /// The draws of a sampled prediction.
+    pub fn sampled(&self, method: Method) -> String {
+        format!("{:016x}-{}", self.hash, method.name())
+    }
+
+    /// What a finished case no longer needs.
+    pub fn partial(&self, keep_models: bool) -> Vec<String> {
+        let models = (!keep_models).then(|| self.monte_carlo.clone());
+        SAMPLED
+            .map(|method| self.sampled(method))
+            .into_iter()
+            .chain(models)
+            .collect()
     }
 }
 

@@ -8,8 +8,9 @@ mod trust;
 
 pub use ahead::work_ahead;
 pub use checkpoint::Checkpoints;
-pub use predict::{Prediction, PredictionSet, predict_case};
+pub use predict::{Closure, Prediction, PredictionSet, predict_case};
 
+use checkpoint::CaseKeys;
 use thiserror::Error;
 
 use crate::density::DensityError;
@@ -76,8 +77,8 @@ pub fn run(
 ) -> Result<Vec<CaseResult>, RunError> {
     let cases = spec.cases.len();
     let mut results = Vec::with_capacity(cases);
-    for (index, case) in spec.cases.iter().enumerate() {
-        let keys = checkpoint::CaseKeys::new(case, parts);
+    let all: Vec<CaseKeys> = spec.cases.iter().map(|c| CaseKeys::new(c, parts)).collect();
+    for (index, (case, keys)) in spec.cases.iter().zip(&all).enumerate() {
         let result = match checkpoints.load::<CaseResult>(&keys.finished) {
             Some(done) => done,
             None => {
@@ -85,15 +86,19 @@ pub fn run(
                     index,
                     cases,
                     checkpoints,
-                    keys: &keys,
+                    keys,
                     progress: &mut *progress,
                 };
                 let result = context.run(case, parts)?;
                 checkpoints.save(&keys.finished, &result)?;
-                checkpoints.forget(&keys.partial());
                 result
             }
         };
+        // Cases that differ only in what is predicted share one ensemble: it stays until the last of them is done.
+        let shared = all[index + 1..]
+            .iter()
+            .any(|later| later.monte_carlo == keys.monte_carlo);
+        checkpoints.forget(&keys.partial(shared));
         results.push(result);
     }
     Ok(results)

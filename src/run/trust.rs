@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::predict::PredictionSet;
+use super::predict::{Closure, PredictionSet};
 use crate::compare::total_variation;
 use crate::experiment::{Experiment, Method, Process};
 use crate::family::Family;
@@ -13,6 +13,11 @@ use crate::report::result::{Trust, TrustLevel};
 /// Below 5 % it is trusted, up to 20 % with care, beyond not at all.
 const HIGH: f64 = 0.05;
 pub(super) const LIMITED: f64 = 0.2;
+
+/// An error up to so many times the noise of the ensemble asked for cannot be told from it: the two together stay below
+/// twice the noise. Beyond an error of `USELESS` a density is a sketch.
+const RESOLVED: f64 = 1.7;
+const USELESS: f64 = 0.1;
 
 /// Reliability of every prediction of a case.
 pub(super) fn assess(experiment: &Experiment, set: &PredictionSet) -> BTreeMap<String, Trust> {
@@ -29,10 +34,12 @@ pub(super) fn assess(experiment: &Experiment, set: &PredictionSet) -> BTreeMap<S
 
 /// The prediction the program would quote.
 pub(super) fn recommend(set: &PredictionSet) -> Option<String> {
-    // From the most complete treatment of the fluctuations to the least.
+    // From the most complete treatment of the fluctuations to the least. The sum over samples keeps more cumulants than
+    // the Gaussian field and loses what the fluctuations add to themselves: it comes after.
     [
         Method::FokkerPlanck,
         Method::GaussianField,
+        Method::SampleSum,
         Method::Semiclassical,
         Method::MeanField,
     ]
@@ -53,7 +60,7 @@ fn grade(value: f64, high: f64, limited: f64) -> TrustLevel {
 
 fn assess_one(experiment: &Experiment, set: &PredictionSet, method: Method) -> Trust {
     match &experiment.family {
-        Family::Linear(_) => assess_linear(set, method),
+        Family::Linear(_) => assess_linear(experiment, set, method),
         Family::Naive(naive) if method == Method::FokkerPlanck => {
             assess_white_noise(experiment, naive.kappa)
         }
@@ -68,28 +75,100 @@ fn assess_one(experiment: &Experiment, set: &PredictionSet, method: Method) -> T
     }
 }
 
-fn assess_linear(set: &PredictionSet, method: Method) -> Trust {
-    let ratio = set.feature_ratio.unwrap_or(f64::INFINITY);
-    let statistics = grade(ratio, HIGH, LIMITED);
-    let because = format!("effective features / samples = {ratio:.3}: the sandwich needs it small");
+/// What the closure says of the complete method, and for the others their distance from it.
+fn assess_linear(experiment: &Experiment, set: &PredictionSet, method: Method) -> Trust {
+    let own = set.by_method.get(&method);
     let complete = set.by_method.get(&Method::GaussianField);
-    match (method, complete, set.by_method.get(&method)) {
-        (Method::GaussianField, ..) => Trust {
-            level: statistics,
+    let gap = match (own, complete) {
+        (Some(own), Some(complete)) if method != Method::GaussianField => Some(total_variation(
+            &complete.estimate.masses,
+            &own.estimate.masses,
+        )),
+        _ => None,
+    };
+    let trust = match &set.closure {
+        Some(Closure::LargeSamples { feature_ratio }) => large_samples(*feature_ratio, gap),
+        Some(Closure::Gaussian { effect }) => {
+            let because = format!("closure {effect:.3} (the whole effect of the fluctuations)");
+            error_budget(experiment, set, method, *effect, gap, &because)
+        }
+        Some(Closure::Layered {
+            error,
+            layer,
+            samples,
+        }) => {
+            let because = format!(
+                "closure {error:.3} with {layer:.1} of {samples} samples in the quenched layer"
+            );
+            error_budget(experiment, set, method, *error, gap, &because)
+        }
+        None => Trust {
+            level: TrustLevel::Limited,
+            reason: "the size of the fluctuations was not computed".into(),
+        },
+    };
+    match (method, gap, trust) {
+        (Method::GaussianField, _, trust) | (_, Some(_), trust) => trust,
+        (_, None, trust) => Trust {
+            level: trust.level.min(TrustLevel::Limited),
+            reason: format!(
+                "fluctuations beyond this method were not computed; {}",
+                trust.reason
+            ),
+        },
+    }
+}
+
+fn large_samples(ratio: f64, gap: Option<f64>) -> Trust {
+    let level = grade(ratio, HIGH, LIMITED);
+    let because = format!("effective features / samples = {ratio:.3}: the sandwich needs it small");
+    match gap {
+        None => Trust {
+            level,
             reason: because,
         },
-        // Closure against closure: what the full Gaussian field says about an approximation to it.
-        (_, Some(complete), Some(own)) => {
-            let gap = total_variation(&complete.estimate.masses, &own.estimate.masses);
-            Trust {
-                level: statistics.min(grade(gap, HIGH, LIMITED)),
-                reason: format!("total variation {gap:.3} from the full Gaussian field; {because}"),
-            }
-        }
-        _ => Trust {
-            level: statistics.min(TrustLevel::Limited),
-            reason: format!("fluctuations beyond this method were not computed; {because}"),
+        Some(gap) => Trust {
+            level: level.min(grade(gap, HIGH, LIMITED)),
+            reason: format!("total variation {gap:.3} from the full Gaussian field; {because}"),
         },
+    }
+}
+
+/// Estimated error against what the ensemble that is asked for could tell from the truth. Its noise is known before it is
+/// trained: the draws of the prediction vary as the models do.
+fn error_budget(
+    experiment: &Experiment,
+    set: &PredictionSet,
+    method: Method,
+    closure: f64,
+    gap: Option<f64>,
+    because: &str,
+) -> Trust {
+    let numerical = set
+        .by_method
+        .get(&method)
+        .map_or(f64::INFINITY, |p| p.estimate.error());
+    let gap = gap.unwrap_or(0.0);
+    let error = (closure * closure + numerical * numerical + gap * gap).sqrt();
+    let noise = set
+        .by_method
+        .get(&Method::GaussianField)
+        .and_then(|p| p.ensemble.as_ref())
+        .map_or(0.0, |e| {
+            let models = experiment.monte_carlo.models as f64;
+            e.noise_floor().mean.tv * (e.members() as f64 / models).sqrt()
+        });
+    let distance = if gap > 0.0 {
+        format!(", distance {gap:.3} from the Gaussian field")
+    } else {
+        String::new()
+    };
+    Trust {
+        level: grade(error, RESOLVED * noise, USELESS),
+        reason: format!(
+            "estimated error {error:.3}: {because}, numerics {numerical:.3}{distance}; {} models would be uncertain by {noise:.3}",
+            experiment.monte_carlo.models
+        ),
     }
 }
 

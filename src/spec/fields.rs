@@ -115,16 +115,24 @@ const ALLOWED: &[(&str, &str)] = &[
     ("sampler.grid", r#""uniform" | "log" | "karras""#),
     ("sampler.tolerance", "a number from 1e-14 to 0.1"),
     ("predict", "a table: [predict]"),
-    ("predict.statistics", r#""sandwich""#),
+    (
+        "predict.statistics",
+        r#""sandwich" | "equivalent" | "quenched-layer""#,
+    ),
     (
         "predict.methods",
-        r#"a non-empty array of "mean-field" | "semiclassical" | "gaussian-field" | "fokker-planck", none twice"#,
+        r#"a non-empty array of "mean-field" | "semiclassical" | "gaussian-field" | "sample-sum" | "fokker-planck", none twice"#,
     ),
     (
         "predict.methods[]",
-        r#""mean-field" | "semiclassical" | "gaussian-field" | "fokker-planck""#,
+        r#""mean-field" | "semiclassical" | "gaussian-field" | "sample-sum" | "fokker-planck""#,
     ),
     ("predict.draws", "an integer >= 2"),
+    (
+        "predict.particles",
+        "an integer >= 8; at least 32 with monte_carlo.start = \"stratified\"",
+    ),
+    ("predict.tolerance", "a number > 0 and < 1"),
     ("predict.one_loop", "true or false"),
     ("monte_carlo", "a table: [monte_carlo]"),
     ("monte_carlo.models", "an integer >= 2"),
@@ -159,10 +167,7 @@ const PLANNED: &[(&str, &str)] = &[
     ("model.features[].kind", "random-fourier"),
     ("model.features[].kind", "relu"),
     ("training.weighting", "expression"),
-    ("predict.statistics", "equivalent"),
-    ("predict.statistics", "quenched-layer"),
     ("predict.methods[]", "saddle"),
-    ("predict.methods[]", "sample-sum"),
 ];
 
 /// Keys that the documentation uses and this version does not have.

@@ -282,7 +282,9 @@ pub(super) enum SamplerKind {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPredict {
-    /// linear: statistics of the trained weights. Default sandwich.
+    /// linear: statistics of the trained weights. sandwich: many more samples than features. equivalent: any number.
+    /// quenched-layer: given the samples that carry the weight (methods mean-field, gaussian-field). Default: the most
+    /// trustworthy that serve the methods, which is quenched-layer, or equivalent for other methods.
     #[schemars(schema_with = "statistics_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<StatisticsKind>,
@@ -290,10 +292,20 @@ pub(super) struct RawPredict {
     #[schemars(schema_with = "methods_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<Method>>,
-    /// linear: draws of the Gaussian field. Default 2000.
+    /// linear: draws of each sampled prediction (gaussian-field, sample-sum). Default 2000.
     #[schemars(range(min = 2))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draws: Option<u64>,
+    /// linear: trajectories per draw. Default 64 with stratified starts (at least 32), monte_carlo.particles with random
+    /// ones (at least 8).
+    #[schemars(range(min = 8))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub particles: Option<u64>,
+    /// quenched-layer: estimated error of the closure (total variation) at which the layer is large enough, 0 to 1.
+    /// Default 0.02.
+    #[schemars(range(min = 0, max = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
     /// linear: add the one-loop mean shift to `semiclassical` (schemes euler and ddim). Default false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub one_loop: Option<bool>,
@@ -356,7 +368,7 @@ choices! {
     weighting_schema: "snr" | "uniform" | "sigma2";
     scheme_schema: "euler" | "heun" | "ddim" | "adaptive";
     grid_schema: "uniform" | "log" | "karras";
-    statistics_schema: "sandwich";
+    statistics_schema: "sandwich" | "equivalent" | "quenched-layer";
     start_schema: "stratified" | "random";
 }
 

@@ -7,8 +7,6 @@ use super::{Measure, StatisticsError};
 use crate::numerics::anderson::Anderson;
 use crate::numerics::linalg;
 
-/// Largest change of ln(1 + leverage), and of the noise relative to its size, at which a fixed point is reached.
-const REACHED: f64 = 1e-10;
 const MAX_ITERATIONS: usize = 400;
 
 /// The equivalent on one measure.
@@ -34,7 +32,8 @@ pub struct DeterministicEquivalent {
 
 /// delta(z) = z^T Q z / P with Q = (E[z z^T/(1 + delta)] + rho)^-1, W = Q E[z y^T/(1 + delta)], and
 /// C = Q { (1/P) E[(r_i r_j + Cov_ij + z^T C z) z z^T/(1 + delta)^2] - (rho^2/P) w_i w_j^T } Q.
-/// `start` is a solution to begin with, from a coarser discretisation of the same distribution.
+/// `tolerance` is the largest change of ln(1 + delta), and of z^T C z relative to its largest value with the residuals, at
+/// which a fixed point is reached. `start` is a solution to begin with, from a coarser discretisation of the same distribution.
 ///
 /// # Errors
 /// When Sigma + rho is singular, a moment is not finite, or a fixed point is not reached.
@@ -42,15 +41,17 @@ pub fn deterministic_equivalent<M: Measure>(
     measure: &M,
     samples: usize,
     ridge: f64,
+    tolerance: f64,
     start: Option<&DeterministicEquivalent>,
 ) -> Result<DeterministicEquivalent, StatisticsError> {
     let p = samples as f64;
-    let leverage = Leverage::solve(measure, p, ridge, start.map(|s| &s.resolvent))?;
+    let leverage = Leverage::solve(measure, p, ridge, tolerance, start.map(|s| &s.resolvent))?;
     let weight: Vec<f64> = leverage.delta.iter().map(|d| 1.0 / (1.0 + d)).collect();
     let mean = &leverage.resolvent * measure.cross(&weight);
     let noise = Noise {
         measure,
         p,
+        tolerance,
         resolvent: &leverage.resolvent,
         squared: weight.iter().map(|w| w * w).collect(),
     };
@@ -96,6 +97,7 @@ impl Leverage {
         measure: &M,
         p: f64,
         ridge: f64,
+        tolerance: f64,
         start: Option<&DMatrix<f64>>,
     ) -> Result<Self, StatisticsError> {
         let of = |q: &DMatrix<f64>| -> Vec<f64> {
@@ -124,7 +126,7 @@ impl Leverage {
             if !change.is_finite() {
                 return Err(StatisticsError::NotFinite);
             }
-            if change <= REACHED {
+            if change <= tolerance {
                 let delta = image.iter().map(|u| u.exp_m1()).collect();
                 return Ok(Self {
                     delta,
@@ -153,7 +155,7 @@ impl Leverage {
             what: "leverage",
             iterations: MAX_ITERATIONS,
             change,
-            allowed: REACHED,
+            allowed: tolerance,
         })
     }
 }
@@ -176,6 +178,7 @@ pub(super) fn resolvent(
 struct Noise<'a, M> {
     measure: &'a M,
     p: f64,
+    tolerance: f64,
     resolvent: &'a DMatrix<f64>,
     /// 1/(1+delta)^2.
     squared: Vec<f64>,
@@ -240,7 +243,7 @@ impl<M: Measure> Noise<'_, M> {
             if !change.is_finite() {
                 return Err(StatisticsError::NotFinite);
             }
-            if change <= REACHED {
+            if change <= self.tolerance {
                 if i == j {
                     linalg::symmetrise(&mut covariance);
                 }
@@ -257,7 +260,7 @@ impl<M: Measure> Noise<'_, M> {
             what: "covariance",
             iterations: MAX_ITERATIONS,
             change,
-            allowed: REACHED,
+            allowed: self.tolerance,
         })
     }
 }

@@ -2,13 +2,18 @@
 
 use super::deterministic_equivalent::{DeterministicEquivalent, deterministic_equivalent};
 use super::refinement::refine;
-use super::{Population, Refinement, StatisticsError, WeightStatistics};
+use super::{Measure, Population, Refinement, StatisticsError, WeightStatistics};
 use crate::family::Linear;
 use crate::problem::{Problem, Training};
 
 /// Relative change between two refinements at which the quadrature has converged: far below what the equivalent itself
 /// leaves out.
 const CONVERGED: f64 = 1e-3;
+
+/// Tolerances of the fixed points: of the first quadrature's, and of finer ones, which start from the one before and
+/// serve to tell how far that is off.
+const TOLERANCE: f64 = 1e-10;
+const FINER_TOLERANCE: f64 = 1e-6;
 
 /// Mean and covariance of the weights by the deterministic equivalent, with what is known of their accuracy.
 pub struct Equivalent<'a> {
@@ -21,6 +26,9 @@ pub struct Equivalent<'a> {
     /// The fixed points on the quadrature before, and that quadrature: cheaper, and good to `refinement.change`.
     pub coarse: DeterministicEquivalent,
     pub population: Population<'a>,
+    /// Second moment r^2 + Var(y) + z^T C z of a sample's residual against a model that has not seen it, at the nodes of
+    /// `population`.
+    pub noise: Vec<f64>,
 }
 
 struct Level {
@@ -47,8 +55,17 @@ pub fn equivalent<'a>(
         CONVERGED,
         |population, before: Option<&Level>| {
             let start = before.map(|b| &b.equivalent);
-            let solution =
-                deterministic_equivalent(population, training.samples, training.ridge, start)?;
+            let tolerance = match start {
+                None => TOLERANCE,
+                Some(_) => FINER_TOLERANCE,
+            };
+            let solution = deterministic_equivalent(
+                population,
+                training.samples,
+                training.ridge,
+                tolerance,
+                start,
+            )?;
             Ok(Level {
                 weights: WeightStatistics {
                     mean: solution.mean.column(0).into_owned(),
@@ -58,12 +75,16 @@ pub fn equivalent<'a>(
             })
         },
     )?;
+    let coarse = levels.coarse.equivalent;
+    let residual = levels.population.residual(&coarse.mean, (0, 0));
+    let own = levels.population.quadratic(&coarse.covariances[0]);
     Ok(Equivalent {
+        noise: residual.iter().zip(&own).map(|(r, c)| r + c).collect(),
         weights: levels.fine.weights,
         coarser: levels.coarse.weights,
         refinement: levels.refinement,
         fine: levels.fine.equivalent,
-        coarse: levels.coarse.equivalent,
+        coarse,
         population: levels.population,
     })
 }

@@ -4,6 +4,7 @@ mod deterministic_equivalent;
 mod equivalent;
 mod measure;
 mod population;
+mod quenched_layer;
 mod refinement;
 mod sandwich;
 mod v_kernel;
@@ -12,6 +13,7 @@ pub use deterministic_equivalent::{DeterministicEquivalent, deterministic_equiva
 pub use equivalent::{Equivalent, equivalent};
 pub use measure::Measure;
 pub use population::{Panel, Population};
+pub use quenched_layer::{LayerWeights, QuenchedLayer, by_leverage};
 pub use refinement::Refinement;
 pub use sandwich::{Sandwich, sandwich};
 pub use v_kernel::{PathFactor, VKernel};

@@ -3,15 +3,21 @@
 use serde_json::Value;
 
 use super::{check, count};
-use crate::experiment::{Method, PredictOptions, Process, SamplerOptions, Scheme, StatisticsKind};
+use crate::experiment::{
+    Method, MonteCarloOptions, PredictOptions, Process, SamplerOptions, Scheme, Start,
+    StatisticsKind,
+};
 use crate::family::Family;
 use crate::spec::error::Fault;
 use crate::spec::fields::{refuse, refuse_inapplicable};
 use crate::spec::path::FieldPath;
 use crate::spec::raw::RawPredict;
 
-/// Default of `draws`.
+/// Defaults of `draws`, `tolerance`, and of `particles` from stratified starts: an average over many draws needs few
+/// trajectories of each.
 const DRAWS: u64 = 2000;
+const TOLERANCE: f64 = 0.02;
+const STRATIFIED_PARTICLES: u64 = 64;
 
 /// The theory side.
 pub(super) fn resolve(
@@ -19,48 +25,99 @@ pub(super) fn resolve(
     tree: &Value,
     family: &Family,
     sampler: &SamplerOptions,
+    monte_carlo: &MonteCarloOptions,
 ) -> Result<PredictOptions, Fault> {
-    let methods = methods(raw, family, sampler.process)?;
     let Family::Linear(_) = family else {
         let path = FieldPath::of("predict");
         refuse_inapplicable(tree, &path, "model.kind = \"naive\"", &["methods"])?;
         return Ok(PredictOptions {
             statistics: None,
-            methods,
+            methods: methods(raw, family, sampler.process, None)?,
             draws: count("predict.draws", DRAWS, 2, u64::MAX)?,
+            particles: monte_carlo.particles,
+            tolerance: TOLERANCE,
             one_loop: false,
         });
     };
-    let draws = count(
-        "predict.draws",
-        *raw.draws.get_or_insert(DRAWS),
-        2,
-        u64::MAX,
-    )?;
     let one_loop = *raw.one_loop.get_or_insert(false);
+    let default = default_statistics(raw, one_loop);
+    let statistics = *raw.statistics.get_or_insert(default);
+    let methods = methods(raw, family, sampler.process, Some(statistics))?;
     if one_loop {
         check_one_loop(&methods, sampler)?;
     }
+    let draws = *raw.draws.get_or_insert(DRAWS);
+    let (particles, least) = match monte_carlo.start {
+        Start::Stratified => (STRATIFIED_PARTICLES, 32),
+        Start::Random => (monte_carlo.particles as u64, 8),
+    };
+    let particles = *raw.particles.get_or_insert(particles);
+    let tolerance = match statistics {
+        StatisticsKind::QuenchedLayer => *raw.tolerance.get_or_insert(TOLERANCE),
+        _ => {
+            let path = FieldPath::of("predict.tolerance");
+            if raw.tolerance.is_some() {
+                return Err(Fault::value(path).allowed(
+                    "no tolerance unless predict.statistics is \"quenched-layer\", whose layer it sizes",
+                ));
+            }
+            TOLERANCE
+        }
+    };
+    check("predict.tolerance", tolerance > 0.0 && tolerance < 1.0)?;
     Ok(PredictOptions {
-        statistics: Some(*raw.statistics.get_or_insert(StatisticsKind::Sandwich)),
+        statistics: Some(statistics),
         methods,
-        draws,
+        draws: count("predict.draws", draws, 2, u64::MAX)?,
+        particles: count("predict.particles", particles, least, u64::MAX)?,
+        tolerance,
         one_loop,
     })
 }
 
+/// The most trustworthy statistics that serve the methods asked for.
+fn default_statistics(raw: &RawPredict, one_loop: bool) -> StatisticsKind {
+    let served = |methods: &Vec<Method>| {
+        methods
+            .iter()
+            .all(|m| matches!(m, Method::MeanField | Method::GaussianField))
+    };
+    if !one_loop && raw.methods.as_ref().is_none_or(served) {
+        StatisticsKind::QuenchedLayer
+    } else {
+        StatisticsKind::Equivalent
+    }
+}
+
 /// The methods that apply, and the setting that decides it.
-fn applicable(family: &Family, process: Process) -> (&'static [Method], &'static str) {
-    use Method::{FokkerPlanck, GaussianField, MeanField, Semiclassical};
-    match (family, process) {
-        (Family::Linear(_), Process::PfOde) => (
-            &[MeanField, Semiclassical, GaussianField],
-            "model.kind = \"linear\" and sampler.kind = \"pf-ode\"",
-        ),
-        (Family::Linear(_), Process::ReverseSde { .. }) => (
-            &[GaussianField],
-            "model.kind = \"linear\" and sampler.kind = \"reverse-sde\"",
-        ),
+fn applicable(
+    family: &Family,
+    process: Process,
+    statistics: Option<StatisticsKind>,
+) -> (&'static [Method], String) {
+    use Method::{FokkerPlanck, GaussianField, MeanField, SampleSum, Semiclassical};
+    let (methods, setting): (&[Method], &str) = match (family, process) {
+        (Family::Linear(_), process) => {
+            let statistics = statistics.unwrap_or(StatisticsKind::QuenchedLayer);
+            let ode = process == Process::PfOde;
+            let methods: &[Method] = match (statistics, ode) {
+                (StatisticsKind::Sandwich, true) => &[MeanField, Semiclassical, GaussianField],
+                (StatisticsKind::Equivalent, true) => {
+                    &[MeanField, Semiclassical, GaussianField, SampleSum]
+                }
+                (StatisticsKind::QuenchedLayer, true) => &[MeanField, GaussianField],
+                (StatisticsKind::Equivalent, false) => &[GaussianField, SampleSum],
+                (_, false) => &[GaussianField],
+            };
+            let kind = if ode { "pf-ode" } else { "reverse-sde" };
+            return (
+                methods,
+                format!(
+                    "model.kind = \"linear\", predict.statistics = \"{}\" and sampler.kind = \"{kind}\"",
+                    statistics.name()
+                ),
+            );
+        }
         (Family::Naive(naive), Process::PfOde) if naive.kappa > 0.0 => (
             &[MeanField, FokkerPlanck],
             "model.kind = \"naive\" and kappa > 0",
@@ -73,12 +130,18 @@ fn applicable(family: &Family, process: Process) -> (&'static [Method], &'static
             &[FokkerPlanck],
             "model.kind = \"naive\" and sampler.kind = \"reverse-sde\"",
         ),
-    }
+    };
+    (methods, setting.to_owned())
 }
 
-fn methods(raw: &mut RawPredict, family: &Family, process: Process) -> Result<Vec<Method>, Fault> {
+fn methods(
+    raw: &mut RawPredict,
+    family: &Family,
+    process: Process,
+    statistics: Option<StatisticsKind>,
+) -> Result<Vec<Method>, Fault> {
     let path = FieldPath::of("predict.methods");
-    let (applicable, setting) = applicable(family, process);
+    let (applicable, setting) = applicable(family, process, statistics);
     let methods = raw.methods.get_or_insert_with(|| applicable.to_vec());
     check("predict.methods", !methods.is_empty())?;
     for (i, method) in methods.iter().enumerate() {

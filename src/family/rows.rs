@@ -1,0 +1,69 @@
+//! Training samples of a linear family as rows of its regression.
+
+use rand::Rng;
+
+use super::Linear;
+use crate::problem::{Objective, Problem, Training, Triple};
+
+/// Draws training samples one after another as rows z = sqrt(lambda) phi (length F) with targets sqrt(lambda) f.
+pub struct SampleRows<'a> {
+    problem: &'a Problem,
+    family: &'a Linear,
+    training: Training,
+    space: Vec<f64>,
+    time: Vec<f64>,
+    triple: Triple,
+}
+
+impl<'a> SampleRows<'a> {
+    pub fn new(problem: &'a Problem, family: &'a Linear, training: Training) -> Self {
+        Self {
+            problem,
+            family,
+            training,
+            space: vec![0.0; family.features.space_len()],
+            time: vec![0.0; family.features.time.len()],
+            triple: Triple {
+                t: 0.0,
+                x0: vec![0.0; problem.dim()],
+                x: vec![0.0; problem.dim()],
+            },
+        }
+    }
+
+    /// A fresh sample, t uniform on [t_min, t_max]: fills the row and returns the target.
+    pub fn draw<R: Rng + ?Sized>(&mut self, rng: &mut R, row: &mut [f64]) -> f64 {
+        self.problem.sample_triple(rng, &mut self.triple);
+        self.fill(row)
+    }
+
+    /// A sample at a given time.
+    pub fn draw_at<R: Rng + ?Sized>(&mut self, t: f64, rng: &mut R, row: &mut [f64]) -> f64 {
+        self.triple.t = t;
+        self.problem.sample_at_time(rng, &mut self.triple);
+        self.fill(row)
+    }
+
+    fn fill(&mut self, row: &mut [f64]) -> f64 {
+        let (t, x) = (self.triple.t, self.triple.x[0]);
+        let features = &self.family.features;
+        let regression = self.family.predicts.regression(&self.problem.diffusion, t);
+        let root = self
+            .training
+            .lambda(self.problem, self.family.predicts, t)
+            .sqrt();
+        features.space[0].values(x, &mut self.space);
+        features.time.values(t, &mut self.time);
+        for (chunk, s) in row.chunks_exact_mut(self.time.len()).zip(&self.space) {
+            let factor = root * s;
+            for (z, v) in chunk.iter_mut().zip(&self.time) {
+                *z = factor * v;
+            }
+        }
+        let clean = match self.training.objective {
+            Objective::Dsm => self.triple.x0[0],
+            Objective::Esm => self.problem.posterior(&self.triple.x, t).mean[0],
+        };
+        root * (regression.p * clean + regression.q * x)
+    }
+}

@@ -1,0 +1,418 @@
+//! Predictions for linear families: statistics of the weights, then the densities they make.
+
+use std::time::Instant;
+
+use nalgebra::DVector;
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::{Closure, Grow, PredictionSet, failed};
+use crate::compare::total_variation;
+use crate::density::{
+    DensityError, Ensemble, Estimate, GaussianField, Generator, LayerChoice, LayeredField,
+    PushForward, RandomField, choose_layer, mean_field, semiclassical,
+};
+use crate::experiment::{Experiment, Method, Process, StatisticsKind};
+use crate::family::{Linear, LinearDenoiser};
+use crate::numerics::random::stream;
+use crate::problem::{Problem, Training};
+use crate::run::RunError;
+use crate::statistics::{
+    Equivalent, QuenchedLayer, Sandwich, StatisticsError, VKernel, WeightStatistics, equivalent,
+    sandwich,
+};
+
+/// Layers that the mean weights are averaged over, in two halves.
+const MEAN_DRAWS: u64 = 1024;
+
+/// The statistics a case asks for.
+enum Statistics<'a> {
+    Sandwich(Sandwich),
+    Equivalent(Box<Equivalent<'a>>),
+    Layered {
+        equivalent: Box<Equivalent<'a>>,
+        choice: Box<LayerChoice<'a>>,
+    },
+}
+
+/// Everything the methods share.
+struct Job<'a> {
+    experiment: &'a Experiment,
+    problem: &'a Problem,
+    family: &'a Linear,
+    training: Training,
+    generator: Generator<'a>,
+    case: usize,
+    seed_of_layers: u64,
+    statistics: Statistics<'a>,
+    /// What the quadrature's last refinement changes in the mean-field density: it stands for its error in all.
+    quadrature: f64,
+}
+
+/// Computes every method of the case.
+pub(super) fn predict(
+    experiment: &Experiment,
+    family: &Linear,
+    case: usize,
+    seed: &dyn Fn(Method) -> u64,
+    grow: &mut Grow<'_>,
+) -> Result<PredictionSet, RunError> {
+    let mut set = PredictionSet::default();
+    let (Some(training), Some(kind)) = (experiment.training, experiment.predict.statistics) else {
+        return Ok(set);
+    };
+    let started = Instant::now();
+    let seed_of_layers = seed(Method::GaussianField);
+    let statistics =
+        Statistics::new(experiment, family, training, kind, seed_of_layers).map_err(|source| {
+            RunError::Density {
+                case,
+                part: "statistics".into(),
+                source,
+            }
+        })?;
+    set.statistics_seconds = started.elapsed().as_secs_f64();
+    statistics.describe(&mut set, training.samples);
+    let mut job = Job {
+        experiment,
+        problem: &experiment.problem,
+        family,
+        training,
+        generator: Generator::new(experiment).with_particles(experiment.predict.particles),
+        case,
+        statistics,
+        seed_of_layers,
+        quadrature: 0.0,
+    };
+    job.quadrature = job.quadrature_error()?;
+    for &method in &experiment.predict.methods {
+        let started = Instant::now();
+        let (mut estimate, ensemble) = match method {
+            Method::MeanField => (job.mean_field(&mut set)?, None),
+            Method::Semiclassical => (job.semiclassical(&mut set)?, None),
+            Method::GaussianField => {
+                let ensemble = job.gaussian_field(seed(method), grow, &mut set)?;
+                (sampled(&ensemble), Some(ensemble))
+            }
+            Method::SampleSum => {
+                let ensemble = job.sample_sum(seed(method), grow)?;
+                (sampled(&ensemble), Some(ensemble))
+            }
+            Method::FokkerPlanck => continue, // refused by the spec: no white noise here
+        };
+        estimate.errors.push(("quadrature", job.quadrature));
+        let seconds = started.elapsed().as_secs_f64();
+        set.insert(method, estimate, ensemble, seconds);
+    }
+    if let (Statistics::Equivalent(_), Some(mean), Some(field)) = (
+        &job.statistics,
+        set.by_method.get(&Method::MeanField),
+        set.by_method.get(&Method::GaussianField),
+    ) {
+        let effect = total_variation(&mean.estimate.masses, &field.estimate.masses);
+        set.closure = Some(Closure::Gaussian { effect });
+    }
+    Ok(set)
+}
+
+impl<'a> Job<'a> {
+    fn push(&self, weights: &DVector<f64>) -> Result<(Estimate, PushForward), RunError> {
+        let denoiser = LinearDenoiser {
+            family: self.family,
+            diffusion: &self.problem.diffusion,
+            weights: weights.as_slice(),
+        };
+        mean_field(
+            self.problem,
+            self.generator.flow(),
+            &denoiser,
+            &self.generator.bins,
+        )
+        .map_err(failed(self.case, Method::MeanField))
+    }
+
+    /// What the quadrature's last refinement changes in the mean-field density: it stands for its error in all.
+    fn quadrature_error(&self) -> Result<f64, RunError> {
+        if self.experiment.sampler.process != Process::PfOde {
+            return Ok(self.statistics.change());
+        }
+        let (fine, coarse) = self.statistics.quadratures();
+        Ok(total_variation(
+            &self.push(fine)?.0.masses,
+            &self.push(coarse)?.0.masses,
+        ))
+    }
+
+    /// The push-forward of the mean weights; the reverse SDE has none.
+    fn mean_field(&self, set: &mut PredictionSet) -> Result<Estimate, RunError> {
+        let (estimate, push) = match &self.statistics {
+            Statistics::Layered { choice, .. } => self.layered_mean_field(&choice.layer)?,
+            statistics => self.push(&statistics.gaussian().mean)?,
+        };
+        if push.folds {
+            set.warnings.push(
+                "the mean flow map folds: at these step sizes it is no longer monotone in x_T"
+                    .into(),
+            );
+        }
+        Ok(estimate)
+    }
+
+    /// The mean over layers; what its two halves differ by shows the noise.
+    fn layered_mean_field(
+        &self,
+        layer: &QuenchedLayer<'_>,
+    ) -> Result<(Estimate, PushForward), RunError> {
+        let seed = self.seed_of_layers;
+        let [a, b] = mean_weights(layer, seed).map_err(|source| RunError::Statistics {
+            case: self.case,
+            source,
+        })?;
+        let (mut estimate, push) = self.push(&((&a + &b) * 0.5))?;
+        let halves = total_variation(&self.push(&a)?.0.masses, &self.push(&b)?.0.masses);
+        estimate.errors.push(("draws", 0.5 * halves));
+        Ok((estimate, push))
+    }
+
+    /// Refused by the spec where there is a layer.
+    fn semiclassical(&self, set: &mut PredictionSet) -> Result<Estimate, RunError> {
+        let one_loop = self.experiment.predict.one_loop;
+        let solution = semiclassical(
+            self.problem,
+            self.family,
+            self.generator.flow(),
+            self.statistics.gaussian(),
+            one_loop,
+            &self.generator.bins,
+        )
+        .map_err(failed(self.case, Method::Semiclassical))?;
+        set.diagnostics.insert(
+            "semiclassical".into(),
+            json!({
+                "largest_std": solution.largest_std,
+                "largest_one_loop_shift_over_std": solution.largest_shift,
+            }),
+        );
+        if one_loop {
+            set.warnings.push(format!(
+                "the one-loop mean shift reaches {:.2} standard deviations; the expansion holds where it is far below one, and near basin boundaries it makes the density worse",
+                solution.largest_shift
+            ));
+        }
+        Ok(solution.estimate)
+    }
+
+    fn gaussian_field(
+        &self,
+        seed: u64,
+        grow: &mut Grow<'_>,
+        set: &mut PredictionSet,
+    ) -> Result<Ensemble, RunError> {
+        if let Statistics::Layered { choice, .. } = &self.statistics {
+            return self.grow(
+                Method::GaussianField,
+                &LayeredField::new(&choice.layer, seed),
+                grow,
+            );
+        }
+        let weights = self.statistics.gaussian();
+        let kernel = VKernel::new(self.problem, self.family, weights, 0.0).map_err(|source| {
+            RunError::Statistics {
+                case: self.case,
+                source,
+            }
+        })?;
+        set.diagnostics
+            .insert("v_kernel_rank".into(), json!(kernel.rank()));
+        let field = GaussianField::new(&kernel, weights, seed);
+        self.grow(Method::GaussianField, &field, grow)
+    }
+
+    /// Refused by the spec with other statistics.
+    fn sample_sum(&self, seed: u64, grow: &mut Grow<'_>) -> Result<Ensemble, RunError> {
+        let Statistics::Equivalent(equivalent) = &self.statistics else {
+            return Ok(Ensemble::new(self.generator.bins));
+        };
+        let _ = (equivalent, seed, grow);
+        Ok(Ensemble::new(self.generator.bins))
+    }
+
+    fn grow(
+        &self,
+        method: Method,
+        field: &dyn RandomField,
+        grow: &mut Grow<'_>,
+    ) -> Result<Ensemble, RunError> {
+        let draws = self.experiment.predict.draws as u64;
+        grow(method, field, &self.generator, draws)
+    }
+}
+
+fn sampled(ensemble: &Ensemble) -> Estimate {
+    Estimate {
+        masses: ensemble.mean(),
+        errors: vec![
+            ("draws", ensemble.noise_floor().mean.tv),
+            ("push-forward", ensemble.unresolved()),
+        ],
+    }
+}
+
+impl<'a> Statistics<'a> {
+    fn new(
+        experiment: &'a Experiment,
+        family: &'a Linear,
+        training: Training,
+        kind: StatisticsKind,
+        seed: u64,
+    ) -> Result<Self, DensityError> {
+        let problem = &experiment.problem;
+        if kind == StatisticsKind::Sandwich {
+            return Ok(Self::Sandwich(sandwich(problem, family, &training)?));
+        }
+        let equivalent = Box::new(equivalent(problem, family, &training)?);
+        if kind == StatisticsKind::Equivalent {
+            return Ok(Self::Equivalent(equivalent));
+        }
+        let choice = Box::new(choose_layer(
+            experiment,
+            family,
+            training,
+            &equivalent,
+            experiment.predict.tolerance,
+            seed,
+        )?);
+        Ok(Self::Layered { equivalent, choice })
+    }
+
+    /// Mean and covariance without a layer.
+    fn gaussian(&self) -> &WeightStatistics {
+        match self {
+            Self::Sandwich(s) => &s.weights,
+            Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => &e.weights,
+        }
+    }
+
+    /// Mean weights on the last two quadratures.
+    fn quadratures(&self) -> (&DVector<f64>, &DVector<f64>) {
+        match self {
+            Self::Sandwich(s) => (&s.weights.mean, &s.coarser.mean),
+            Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => {
+                (&e.weights.mean, &e.coarser.mean)
+            }
+        }
+    }
+
+    /// Relative change of the statistics between the last two quadratures.
+    fn change(&self) -> f64 {
+        match self {
+            Self::Sandwich(s) => s.refinement.change,
+            Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => e.refinement.change,
+        }
+    }
+
+    fn describe(&self, set: &mut PredictionSet, samples: usize) {
+        match self {
+            Self::Sandwich(s) => describe_sandwich(s, samples, set),
+            Self::Equivalent(e) => describe_equivalent(e, "equivalent", set),
+            Self::Layered {
+                equivalent, choice, ..
+            } => {
+                describe_equivalent(equivalent, "quenched-layer", set);
+                describe_layer(choice, samples, set);
+            }
+        }
+    }
+}
+
+/// Mean weights over either half of so many draws.
+fn mean_weights(
+    layer: &QuenchedLayer<'_>,
+    seed: u64,
+) -> Result<[DVector<f64>; 2], StatisticsError> {
+    let half = MEAN_DRAWS / 2;
+    let mean = |first: u64| -> Result<DVector<f64>, StatisticsError> {
+        let parts: Result<Vec<DVector<f64>>, StatisticsError> = (first..first + half)
+            .into_par_iter()
+            .map(|i| Ok(layer.weights(&mut stream(seed, i))?.conditional_mean))
+            .collect();
+        let parts = parts?;
+        let mut sum = DVector::zeros(parts.first().map_or(0, DVector::len));
+        for part in &parts {
+            sum += part;
+        }
+        Ok(sum / half as f64)
+    };
+    Ok([mean(0)?, mean(half)?])
+}
+
+fn describe_sandwich(sandwich: &Sandwich, samples: usize, set: &mut PredictionSet) {
+    let ratio = sandwich.effective_features / samples as f64;
+    set.closure = Some(Closure::LargeSamples {
+        feature_ratio: ratio,
+    });
+    set.diagnostics.insert(
+        "statistics".into(),
+        json!({
+            "kind": "sandwich",
+            "features": sandwich.weights.mean.len(),
+            "effective_features": sandwich.effective_features,
+            "effective_features_over_samples": ratio,
+            "condition": sandwich.condition,
+            "quadrature_nodes": sandwich.refinement.nodes,
+            "quadrature_level": sandwich.refinement.level,
+            "quadrature_relative_change": sandwich.refinement.change,
+        }),
+    );
+    if ratio > crate::run::trust::LIMITED {
+        set.warnings.push(format!(
+            "the sandwich formula holds for many more samples than effective features; here {:.1} features meet {samples} samples",
+            sandwich.effective_features
+        ));
+    }
+}
+
+fn describe_equivalent(equivalent: &Equivalent<'_>, kind: &str, set: &mut PredictionSet) {
+    let fine = &equivalent.fine;
+    set.diagnostics.insert(
+        "statistics".into(),
+        json!({
+            "kind": kind,
+            "features": equivalent.weights.mean.len(),
+            "effective_features": fine.effective_features,
+            "leverage_iterations": fine.iterations.0,
+            "leverage_residual": fine.changes.0,
+            "covariance_iterations": fine.iterations.1,
+            "covariance_residual": fine.changes.1,
+            "covariance_amplification": fine.amplification,
+            "quadrature_nodes": equivalent.refinement.nodes,
+            "quadrature_level": equivalent.refinement.level,
+            "quadrature_relative_change": equivalent.refinement.change,
+        }),
+    );
+}
+
+fn describe_layer(choice: &LayerChoice<'_>, samples: usize, set: &mut PredictionSet) {
+    set.closure = Some(Closure::Layered {
+        error: choice.chosen.error,
+        layer: choice.chosen.samples,
+        samples,
+    });
+    let rung = |r: &crate::density::Rung| {
+        json!({
+            "expected_samples": r.samples,
+            "noise_effect_on_single_densities": r.single,
+            "estimated_error": r.error,
+        })
+    };
+    set.diagnostics.insert(
+        "quenched_layer".into(),
+        json!({
+            "intervals": choice.layer.intervals(),
+            "expected_samples": choice.chosen.samples,
+            "estimated_error": choice.chosen.error,
+            "noise_effect_without_layer": choice.anchor.average,
+            "ladder": choice.ladder.iter().map(rung).collect::<Vec<_>>(),
+        }),
+    );
+}
