@@ -126,6 +126,17 @@ impl<'a> Population<'a> {
         parts.concat()
     }
 
+    /// E[y|z] - W^T z at every node, W of shape F x 1.
+    pub fn misfit(&self, weights: &DMatrix<f64>) -> Vec<f64> {
+        self.by_slice(|i, slice, out| {
+            self.fit(i, slice, weights.as_slice(), out);
+            let root = slice.lambda.sqrt();
+            for (o, y) in out.iter_mut().zip(&slice.mean) {
+                *o = root * (y - *o);
+            }
+        })
+    }
+
     /// All products v_a v_b of the time features, F_t^2 x slices.
     fn time_pairs(&self) -> DMatrix<f64> {
         let n = self.time.nrows();

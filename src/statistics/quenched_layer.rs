@@ -38,7 +38,8 @@ struct Rest {
     vectors: DMatrix<f64>,
     /// E[1_rest y z/(1 + delta)].
     target: DVector<f64>,
-    /// Factor L of the noise covariance (1/P) E[1_rest (r^2 + z^T C z)/(1 + delta)^2 z z^T] = L L^T.
+    /// Factor L of the noise covariance (1/P) { E[1_rest (r^2 + z^T C z)/(1 + delta)^2 z z^T] - m m^T/Pr(rest) } = L L^T,
+    /// m = E[1_rest r z/(1 + delta)]: the samples outside are a given number, each with this mean.
     noise: DMatrix<f64>,
 }
 
@@ -205,6 +206,22 @@ impl<'a> QuenchedLayer<'a> {
     }
 }
 
+impl QuenchedLayer<'_> {
+    /// Cov(W | layer), F x F, of the layer that the same random numbers draw in [`QuenchedLayer::weights`].
+    pub fn conditional_covariance<R: Rng + ?Sized>(
+        &self,
+        rng: &mut R,
+    ) -> Result<DMatrix<f64>, StatisticsError> {
+        let quenched = self.draw(rng)?;
+        let mut factor = &self.rest.noise * quenched.share.sqrt();
+        quenched.apply(&self.rest, &mut factor);
+        Ok(linalg::multiply(
+            linalg::view(&factor),
+            linalg::view(&factor).transpose(),
+        ))
+    }
+}
+
 /// One draw of the weights.
 #[derive(Debug, Clone)]
 pub struct LayerWeights {
@@ -278,7 +295,13 @@ impl Rest {
             .zip(&shrunk)
             .map(|(n, s)| n * s * s / p)
             .collect();
-        let (spectrum, mut noise) = linalg::symmetric_eigen(&population.gram(&amplitude))?;
+        let mut noise = population.gram(&amplitude);
+        let mean = &target - &sigma * equivalent.coarse.mean.column(0);
+        let probability = population.mean(rest);
+        if probability > 0.0 {
+            noise.ger(-1.0 / (p * probability), &mean, &mean, 1.0);
+        }
+        let (spectrum, mut noise) = linalg::symmetric_eigen(&noise)?;
         for (mut column, v) in noise.column_iter_mut().zip(&spectrum) {
             column *= v.max(0.0).sqrt();
         }

@@ -3,6 +3,7 @@
 //! enumeration, sampling, finite differences or dual numbers, with the small code below and nothing of the solvers.
 
 mod common;
+mod d11_quenched_layer;
 mod d1_forward_process;
 mod d2_dsm_target;
 mod d3_path_integral;

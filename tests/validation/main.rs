@@ -1,6 +1,7 @@
 //! Every solver against numbers obtained another way: closed forms, brute force, a second method, trained models.
 //! One generic test runs every method against every problem of `closed_forms` that it applies to.
 
+mod any_fp;
 mod closed_forms;
 mod common;
 mod compare;

@@ -10,7 +10,7 @@ use super::{Closure, Grow, PredictionSet, failed};
 use crate::compare::total_variation;
 use crate::density::{
     DensityError, Ensemble, Estimate, GaussianField, Generator, LayerChoice, LayeredField,
-    PushForward, RandomField, choose_layer, mean_field, semiclassical,
+    PushForward, RandomField, choose_layer, gaussianity, mean_field, semiclassical,
 };
 use crate::experiment::{Experiment, Method, Process, StatisticsKind};
 use crate::family::{Linear, LinearDenoiser};
@@ -85,6 +85,7 @@ pub(super) fn predict(
         quadrature: 0.0,
     };
     job.quadrature = job.quadrature_error()?;
+    job.describe_gaussianity(&mut set)?;
     for &method in &experiment.predict.methods {
         let started = Instant::now();
         let (mut estimate, ensemble) = match method {
@@ -141,6 +142,35 @@ impl<'a> Job<'a> {
             &self.push(fine)?.0.masses,
             &self.push(coarse)?.0.masses,
         ))
+    }
+
+    /// Only the equivalent knows the samples' influences, and only the flow has paths.
+    fn describe_gaussianity(&self, set: &mut PredictionSet) -> Result<(), RunError> {
+        let (Statistics::Equivalent(equivalent) | Statistics::Layered { equivalent, .. }) =
+            &self.statistics
+        else {
+            return Ok(());
+        };
+        if self.experiment.sampler.process != Process::PfOde {
+            return Ok(());
+        }
+        let shape = gaussianity(
+            self.problem,
+            self.family,
+            self.generator.flow(),
+            equivalent,
+            self.training.samples,
+        )
+        .map_err(failed(self.case, Method::GaussianField))?;
+        set.diagnostics.insert(
+            "x0_over_models".into(),
+            json!({
+                "skewness": shape.skewness,
+                "excess_kurtosis": shape.excess_kurtosis,
+                "effective_rows": shape.effective_rows,
+            }),
+        );
+        Ok(())
     }
 
     /// The push-forward of the mean weights; the reverse SDE has none.
