@@ -335,8 +335,8 @@ fn names() {
             base_with("samples = 1024", "dataset = 10"),
         ),
         (
-            "planned statistics",
-            base_with("methods = [\"mean-field\"]", "statistics = \"equivalent\""),
+            "unknown statistics",
+            base_with("methods = [\"mean-field\"]", "statistics = \"exact\""),
         ),
         (
             "planned method",
@@ -520,6 +520,35 @@ fn values() {
         (
             "one draw",
             base_with("methods = [\"mean-field\"]", "draws = 1"),
+        ),
+        (
+            "too few trajectories per draw",
+            base_with("methods = [\"mean-field\"]", "particles = 16"),
+        ),
+        (
+            "no tolerance of the layer",
+            base_with("methods = [\"mean-field\"]", "tolerance = 0.0"),
+        ),
+        (
+            "tolerance without a layer",
+            base_with(
+                "methods = [\"mean-field\"]",
+                "statistics = \"sandwich\"\ntolerance = 0.1",
+            ),
+        ),
+        (
+            "semiclassical with a layer",
+            base_with(
+                "methods = [\"mean-field\"]",
+                "statistics = \"quenched-layer\"\nmethods = [\"semiclassical\"]",
+            ),
+        ),
+        (
+            "sum over samples with the sandwich",
+            base_with(
+                "methods = [\"mean-field\"]",
+                "statistics = \"sandwich\"\nmethods = [\"sample-sum\"]",
+            ),
         ),
         (
             "one loop without its method",

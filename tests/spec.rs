@@ -147,16 +147,13 @@ fn defaults_of_the_linear_family() {
     assert_eq!(e.sampler.process, Process::PfOde);
     assert_eq!(e.sampler.scheme, Scheme::Ddim);
     assert_eq!((e.sampler.steps, e.sampler.grid), (80, Spacing::Log));
-    assert_eq!(e.predict.statistics, Some(StatisticsKind::Sandwich));
+    assert_eq!(e.predict.statistics, Some(StatisticsKind::QuenchedLayer));
     assert_eq!(
         e.predict.methods,
-        [
-            Method::MeanField,
-            Method::Semiclassical,
-            Method::GaussianField
-        ]
+        [Method::MeanField, Method::GaussianField]
     );
     assert_eq!((e.predict.draws, e.predict.one_loop), (2000, false));
+    assert_eq!((e.predict.particles, e.predict.tolerance), (64, 0.02));
     assert_eq!((e.monte_carlo.models, e.monte_carlo.particles), (1000, 256));
     assert_eq!(e.monte_carlo.start, Start::Stratified);
     // A quarter of the spread of 2, which is more than four standard deviations of the noise at t_min.
@@ -219,6 +216,38 @@ fn defaults_that_depend_on_the_setting() {
     assert_eq!(point.output.range, [(1.5, 2.5)]);
 }
 
+/// The most trustworthy statistics that serve the methods: the layer for mean and Gaussian field, the equivalent else.
+#[test]
+fn default_statistics_follow_the_methods() {
+    let kind = |predict: &str| {
+        let e = only(&format!("{SHORT}[predict]\n{predict}\n"));
+        (e.predict.statistics.unwrap(), e.predict.methods)
+    };
+    use Method::{GaussianField, MeanField, SampleSum, Semiclassical};
+    assert_eq!(
+        kind("methods = [\"gaussian-field\"]"),
+        (StatisticsKind::QuenchedLayer, vec![GaussianField])
+    );
+    assert_eq!(
+        kind("methods = [\"semiclassical\"]"),
+        (StatisticsKind::Equivalent, vec![Semiclassical])
+    );
+    assert_eq!(
+        kind("one_loop = true"),
+        (
+            StatisticsKind::Equivalent,
+            vec![MeanField, Semiclassical, GaussianField, SampleSum]
+        )
+    );
+    assert_eq!(
+        kind("statistics = \"sandwich\""),
+        (
+            StatisticsKind::Sandwich,
+            vec![MeanField, Semiclassical, GaussianField]
+        )
+    );
+}
+
 #[test]
 fn feature_sets_become_factors() {
     let text = format!(
@@ -251,9 +280,11 @@ fn the_resolved_spec_fills_in_every_default() {
             "training": { "objective": "dsm", "weighting": "snr", "samples": 1024, "ridge": 0.1 },
             "sampler": { "kind": "pf-ode", "scheme": "ddim", "steps": 80, "grid": "log" },
             "predict": {
-                "statistics": "sandwich",
-                "methods": ["mean-field", "semiclassical", "gaussian-field"],
+                "statistics": "quenched-layer",
+                "methods": ["mean-field", "gaussian-field"],
                 "draws": 2000,
+                "particles": 64,
+                "tolerance": 0.02,
                 "one_loop": false
             },
             "monte_carlo": { "models": 1000, "start": "stratified", "particles": 256 },

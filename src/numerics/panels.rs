@@ -23,6 +23,11 @@ fn reference() -> Vec<(f64, f64)> {
 }
 
 impl Rule {
+    /// Nodes that one panel gets at level 0.
+    pub fn nodes_per_panel() -> usize {
+        NODES
+    }
+
     /// One panel per pair of neighbouring edges, each cut into `2^level` equal parts.
     pub fn composite(edges: &[(f64, f64)], level: u32) -> Self {
         let reference = reference();

@@ -2,9 +2,17 @@
 
 use std::fmt::Write;
 
-use crate::experiment::{Experiment, Scheme, Start};
-use crate::family::Family;
+use super::checkpoint::share_models;
+use crate::experiment::{Experiment, Scheme, Start, StatisticsKind};
+use crate::family::{Family, Linear};
 use crate::spec::{MemoryEstimate, Spec};
+
+/// Passes over the quadrature that an equivalent's fixed points take, both levels counted in nodes of the coarser.
+const PASSES: f64 = 150.0;
+/// Sizes of the layer that are tried, and draws for each.
+const LAYERS: f64 = 6.0;
+/// Share of the samples in a layer.
+const LAYER_SHARE: f64 = 0.2;
 
 /// Sustained rate assumed for dense factorisations, flops per second and thread.
 const FLOP_RATE: f64 = 1.5e10;
@@ -23,7 +31,10 @@ pub fn work_ahead(spec: &Spec, threads: usize) -> String {
     for (i, case) in spec.cases.iter().enumerate() {
         let experiment = &case.experiment;
         let memory = MemoryEstimate::of(experiment);
-        let seconds = seconds(experiment, &memory) / threads as f64;
+        let (train, predict) = seconds(experiment, &memory);
+        // Cases that differ only in what is predicted share their models.
+        let trained = spec.cases[..i].iter().any(|c| share_models(c, case));
+        let seconds = (predict + if trained { 0.0 } else { train }) / threads as f64;
         total += seconds;
         peak = peak.max(memory.total(threads));
         let swept: Vec<String> = case
@@ -56,7 +67,8 @@ pub fn work_ahead(spec: &Spec, threads: usize) -> String {
     text
 }
 
-fn seconds(experiment: &Experiment, memory: &MemoryEstimate) -> f64 {
+/// Seconds of one thread for the models, and for the predictions.
+fn seconds(experiment: &Experiment, memory: &MemoryEstimate) -> (f64, f64) {
     let (f, p) = (memory.features as f64, memory.samples as f64);
     let order = f.min(p);
     let train = (f.max(p) * order * order + order.powi(3) / 3.0) / FLOP_RATE;
@@ -71,12 +83,42 @@ fn seconds(experiment: &Experiment, memory: &MemoryEstimate) -> f64 {
         Start::Random => experiment.monte_carlo.particles as f64,
     };
     let sample = evaluations * trajectories * EVALUATION;
-    let models = experiment.monte_carlo.models as f64;
-    let draws = match experiment.family {
-        Family::Linear(_) => experiment.predict.draws as f64,
-        Family::Naive(_) => 0.0,
+    let models = experiment.monte_carlo.models as f64 * (train + sample);
+    match &experiment.family {
+        Family::Linear(family) => {
+            let fraction =
+                experiment.predict.particles as f64 / experiment.monte_carlo.particles as f64;
+            (
+                models,
+                predict_seconds(experiment, memory, family, sample * fraction.min(1.0)),
+            )
+        }
+        Family::Naive(_) => (models, 0.0),
+    }
+}
+
+fn predict_seconds(
+    experiment: &Experiment,
+    memory: &MemoryEstimate,
+    family: &Linear,
+    sample: f64,
+) -> f64 {
+    let (f, p) = (memory.features as f64, memory.samples as f64);
+    let space = family.features.space_len() as f64;
+    let pass = 4.0 * memory.nodes as f64 * space * space / FLOP_RATE;
+    let (passes, factorisations, draw) = match experiment.predict.statistics {
+        Some(StatisticsKind::QuenchedLayer) => {
+            let rows = LAYER_SHARE * p;
+            let draw = rows * f * f + f.powi(3) / 3.0;
+            (PASSES, PASSES + 20.0 * LAYERS, draw)
+        }
+        Some(StatisticsKind::Equivalent) => (PASSES, PASSES, 2.0 * f * f),
+        _ => (10.0, 10.0, 2.0 * f * f),
     };
-    models * (train + sample) + draws * sample
+    let draws = experiment.predict.draws as f64;
+    passes * pass
+        + factorisations * 2.0 * f.powi(3) / FLOP_RATE
+        + draws * (draw / FLOP_RATE + sample)
 }
 
 fn bytes(n: u64) -> String {

@@ -117,11 +117,7 @@ impl CaseKeys {
         let version = env!("CARGO_PKG_VERSION");
         let (assignments, resolved) = (&case.assignments, &case.resolved);
         let hash = fnv1a(format!("{version} {parts:?} {assignments:?} {resolved}").as_bytes());
-        let mut models = resolved.clone();
-        if let Some(sections) = models.as_object_mut() {
-            sections.retain(|name, _| !["predict", "sweep", "name"].contains(&name.as_str()));
-        }
-        let trained = fnv1a(format!("{version} {models}").as_bytes());
+        let trained = fnv1a(format!("{version} {}", models_of(case)).as_bytes());
         Self {
             finished: format!("{hash:016x}-{FINISHED}"),
             monte_carlo: format!("{trained:016x}-{MONTE_CARLO}"),
@@ -143,6 +139,20 @@ impl CaseKeys {
             .chain(models)
             .collect()
     }
+}
+
+/// What defines a case's ensemble of models: all but what is predicted.
+fn models_of(case: &Case) -> Value {
+    let mut models = case.resolved.clone();
+    if let Some(sections) = models.as_object_mut() {
+        sections.retain(|name, _| !["predict", "sweep", "name"].contains(&name.as_str()));
+    }
+    models
+}
+
+/// Do two cases have the same ensemble of models?
+pub(super) fn share_models(a: &Case, b: &Case) -> bool {
+    models_of(a) == models_of(b)
 }
 
 /// Seed of one stochastic part of a case. It depends on the spec's seed and on what defines the trained models, not on

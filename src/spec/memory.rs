@@ -3,6 +3,7 @@
 use crate::density::Ensemble;
 use crate::experiment::Experiment;
 use crate::family::Family;
+use crate::statistics::Population;
 
 /// Bytes that one case needs, in the leading terms. Sizes that overflow are `u64::MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +17,11 @@ pub struct MemoryEstimate {
     pub training_per_thread: u64,
     /// Trajectories of one model, needed once per thread.
     pub sampling_per_thread: u64,
-    /// Statistics of the weights: twelve F x F matrices at the peak (two refinement levels, factors, products).
+    /// Statistics of the weights: twelve F x F matrices at the peak (two refinement levels, factors, products), and the
+    /// first two levels of the quadrature.
     pub statistics: u64,
+    /// Nodes of the coarsest quadrature.
+    pub nodes: u64,
     /// Running averages of two ensembles; models and draws stream through, so their number does not enter.
     pub densities: u64,
 }
@@ -33,6 +37,13 @@ impl MemoryEstimate {
         };
         let samples = experiment.training.map_or(0, |t| t.samples as u64);
         let gram = features.min(samples);
+        let (nodes, quadrature) = match &experiment.family {
+            Family::Linear(linear) if experiment.problem.dim() == 1 => {
+                let nodes = Population::coarsest_nodes(&experiment.problem, linear);
+                (nodes, Population::bytes(linear, nodes.saturating_mul(5)))
+            }
+            _ => (0, 0),
+        };
         let dim = experiment.problem.dim() as u64;
         let cells = power(experiment.output.bins as u64, dim);
         let monte_carlo = experiment.monte_carlo;
@@ -42,7 +53,8 @@ impl MemoryEstimate {
             training_per_thread: product(&[samples, features, FLOAT])
                 .saturating_add(product(&[gram, gram, FLOAT])),
             sampling_per_thread: product(&[4, monte_carlo.particles as u64, dim, FLOAT]),
-            statistics: product(&[12, features, features, FLOAT]),
+            statistics: product(&[12, features, features, FLOAT]).saturating_add(quadrature),
+            nodes,
             densities: product(&[2, Ensemble::bytes_per_bin() as u64, cells]),
         }
     }

@@ -49,18 +49,42 @@ pub struct Panel {
     slices: std::ops::Range<usize>,
 }
 
+/// Panels of the time axis that resolve the features of time and the layer at small t.
+fn time_panels(problem: &Problem, family: &Linear) -> Vec<(f64, f64)> {
+    let span = problem.t_max - problem.t_min;
+    let time_scale = family.features.time.scale();
+    graded(
+        problem.t_min,
+        problem.t_max,
+        problem.t_min,
+        (1.5 * time_scale).min(span / 8.0),
+    )
+}
+
 impl<'a> Population<'a> {
+    /// Number of nodes that [`Population::new`] would lay at the coarsest level; every level has four times as many.
+    pub fn coarsest_nodes(problem: &Problem, family: &Linear) -> u64 {
+        let times = Rule::composite(&time_panels(problem, family), 0);
+        let panels: usize = times
+            .nodes
+            .par_iter()
+            .map(|&t| space_panels(&LinePosterior::new(problem, t), family).len())
+            .sum();
+        Rule::nodes_per_panel() as u64 * panels as u64
+    }
+
+    /// Bytes that a population of so many nodes holds, with what a fixed point on it needs besides: per node the features
+    /// of space, five numbers, and an accelerated iteration's memory.
+    pub fn bytes(family: &Linear, nodes: u64) -> u64 {
+        let per_node = family.features.space_len() as u64 + 24;
+        nodes.saturating_mul(per_node).saturating_mul(8)
+    }
+
     /// Lays panels that resolve the features, the noise level at each time, and the layer at small t; every level
     /// halves them all.
     pub fn new(problem: &Problem, family: &'a Linear, training: &Training, level: u32) -> Self {
         let span = problem.t_max - problem.t_min;
-        let time_scale = family.features.time.scale();
-        let panels = graded(
-            problem.t_min,
-            problem.t_max,
-            problem.t_min,
-            (1.5 * time_scale).min(span / 8.0),
-        );
+        let panels = time_panels(problem, family);
         let times = Rule::composite(&panels, level);
         let mut slices: Vec<Slice> = times
             .nodes

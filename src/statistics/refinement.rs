@@ -7,6 +7,8 @@ use crate::problem::{Problem, Training};
 /// Relative change above which the result is refused after the last refinement.
 const REFUSED: f64 = 1e-3;
 const MAX_LEVEL: u32 = 3;
+/// Levels beyond the second are for integrands that need them, not for filling the memory.
+const MOST_BYTES: u64 = 4 << 30;
 
 /// How far the quadrature was refined.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,7 +57,8 @@ pub(super) fn refine<'a, T: AsRef<WeightStatistics>>(
                 refinement,
             });
         }
-        if level == MAX_LEVEL {
+        let next_bytes = Population::bytes(family, 4 * refinement.nodes as u64);
+        if level == MAX_LEVEL || next_bytes > MOST_BYTES {
             return Err(StatisticsError::Quadrature {
                 change: refinement.change,
                 level,

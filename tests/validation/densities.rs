@@ -4,8 +4,8 @@ use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 use vkernel::compare::total_variation;
 use vkernel::density::{
-    Bins, DensityError, GaussianField, Generator, Masses, PushForward, Refinement, flow_tangents,
-    mean_field, noised_data, semiclassical,
+    Bins, DensityError, GaussianField, Generator, Masses, PushForward, RandomField, Refinement,
+    flow_tangents, mean_field, noised_data, semiclassical,
 };
 use vkernel::experiment::Scheme;
 use vkernel::family::{Denoiser1d, Family, Linear, LinearDenoiser};
