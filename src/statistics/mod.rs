@@ -5,6 +5,7 @@ mod equivalent;
 mod measure;
 mod population;
 mod refinement;
+mod sample_sum;
 mod sandwich;
 mod v_kernel;
 
@@ -13,6 +14,7 @@ pub use equivalent::{Equivalent, equivalent};
 pub use measure::Measure;
 pub use population::{Panel, Population};
 pub use refinement::Refinement;
+pub use sample_sum::{SampleSum, Tilt};
 pub use sandwich::{Sandwich, sandwich};
 pub use v_kernel::{PathFactor, VKernel};
 
