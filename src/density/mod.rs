@@ -10,6 +10,7 @@ mod layered_field;
 mod mean_field;
 mod push_forward;
 mod random_field;
+mod sample_sum_field;
 mod semiclassical;
 
 pub use bins::{Bins, Masses};
@@ -22,6 +23,7 @@ pub use layered_field::{LayerChoice, LayeredField, NoiseEffect, Rung, choose_lay
 pub use mean_field::{mean_field, noised_data};
 pub use push_forward::{PushForward, Refinement};
 pub use random_field::RandomField;
+pub use sample_sum_field::SampleSumField;
 pub use semiclassical::{Semiclassical, flow_tangents, semiclassical};
 
 use thiserror::Error;

@@ -15,6 +15,16 @@ pub struct LineMoments {
     pub score: f64,
 }
 
+/// Law of x0 given x under a tilt exp(tau x0), in one dimension.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TiltedMoments {
+    /// ln E[exp(tau x0)|x,t].
+    pub log: f64,
+    /// Mean and variance of the tilted law: the first two derivatives of `log`.
+    pub mean: f64,
+    pub variance: f64,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct LineComponent {
     /// Mean of x0.
@@ -114,6 +124,41 @@ impl LinePosterior {
             mean,
             variance,
             score: score / sum,
+        }
+    }
+
+    /// Moment generating function of the posterior at `x`: every component keeps its variance, moves its mean by tau times
+    /// it, and gains weight exp(tau mean + tau^2 variance / 2).
+    pub fn tilted(&self, x: f64, tau: f64) -> TiltedMoments {
+        let component = |c: &LineComponent| {
+            let mean = c.mean + self.alpha * c.variance / c.marginal * (x - c.centre);
+            let variance = c.variance * self.sigma2 / c.marginal;
+            let plain = Self::log_joint(c, x);
+            let gain = tau * (mean + 0.5 * tau * variance);
+            (plain, plain + gain, mean + tau * variance, variance)
+        };
+        let (mut top, mut raised) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+        for (plain, tilted, ..) in self.components.iter().map(component) {
+            top = top.max(plain);
+            raised = raised.max(tilted);
+        }
+        let (mut below, mut sum, mut mean) = (0.0, 0.0, 0.0);
+        for (plain, tilted, moved, _) in self.components.iter().map(component) {
+            let w = (tilted - raised).exp();
+            below += (plain - top).exp();
+            sum += w;
+            mean += w * moved;
+        }
+        mean /= sum;
+        let mut variance = 0.0;
+        for (_, tilted, moved, own) in self.components.iter().map(component) {
+            let deviation = moved - mean;
+            variance += (tilted - raised).exp() / sum * (deviation * deviation + own);
+        }
+        TiltedMoments {
+            log: (raised - top) + (sum / below).ln(),
+            mean,
+            variance,
         }
     }
 

@@ -9,7 +9,7 @@ mod training;
 
 pub use data::{Component, Data, DataError};
 pub use diffusion::Diffusion;
-pub use line::{LineMoments, LinePosterior};
+pub use line::{LineMoments, LinePosterior, TiltedMoments};
 pub use target::{Posterior, Prediction, Regression, posterior};
 pub use training::{Objective, Training, Triple, Weighting};
 

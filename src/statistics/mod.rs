@@ -6,6 +6,7 @@ mod measure;
 mod population;
 mod quenched_layer;
 mod refinement;
+mod sample_sum;
 mod sandwich;
 mod v_kernel;
 
@@ -15,6 +16,7 @@ pub use measure::Measure;
 pub use population::{Panel, Population};
 pub use quenched_layer::{LayerWeights, QuenchedLayer, by_leverage};
 pub use refinement::Refinement;
+pub use sample_sum::{SampleSum, Tilt};
 pub use sandwich::{Sandwich, sandwich};
 pub use v_kernel::{PathFactor, VKernel};
 

@@ -1,7 +1,9 @@
 //! Population averages over z = (x, t) by quadrature: E over t uniform on [t_min, t_max] and x ~ p(x|t), D = 1.
 
 use faer::{Accum, MatMut, MatRef, Par};
-use nalgebra::DMatrix;
+use nalgebra::{DMatrix, DVector};
+use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
 use rayon::prelude::*;
 
 use super::Measure;
@@ -34,11 +36,21 @@ struct Slice {
 /// A linear family on its training distribution, discretised at one refinement level.
 pub struct Population<'a> {
     family: &'a Linear,
+    objective: Objective,
     slices: Vec<Slice>,
     /// Features of time, F_t x slices.
     time: DMatrix<f64>,
     /// The intervals of time that the slices come from, each with the range of its slices.
     panels: Vec<Panel>,
+}
+
+/// Law of the residual r = y - z^T w at a node under a tilt exp(e r).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TiltedResidual {
+    /// ln E[exp(e r)].
+    pub log: f64,
+    pub mean: f64,
+    pub variance: f64,
 }
 
 /// A piece of the time axis with the slices inside.
@@ -113,6 +125,7 @@ impl<'a> Population<'a> {
             .collect();
         Self {
             family,
+            objective: training.objective,
             slices,
             time,
             panels,
@@ -159,6 +172,101 @@ impl<'a> Population<'a> {
                 *o = root * (y - *o);
             }
         })
+    }
+
+    /// The slice of a node, and its index there.
+    fn place(&self, node: usize) -> (usize, usize) {
+        let slice = self.slices.partition_point(|s| s.first <= node) - 1;
+        (slice, node - self.slices[slice].first)
+    }
+
+    /// out += factor z at a node; `out` of length F.
+    pub(super) fn add_row(&self, node: usize, factor: f64, out: &mut [f64]) {
+        let (i, index) = self.place(node);
+        let (slice, time) = (&self.slices[i], self.time.column(i));
+        let scale = factor * slice.lambda.sqrt();
+        for (row, a) in out
+            .chunks_exact_mut(time.len())
+            .zip(slice.space.column(index).iter())
+        {
+            let a = scale * a;
+            for (o, b) in row.iter_mut().zip(time.iter()) {
+                *o += a * b;
+            }
+        }
+    }
+
+    /// A draw of the target y = sqrt(lambda) f at a node: its conditional law, or its mean under the exact objective.
+    /// `scratch` keeps the posterior's weights.
+    pub(super) fn draw_target<R: Rng + ?Sized>(
+        &self,
+        node: usize,
+        rng: &mut R,
+        scratch: &mut Vec<f64>,
+    ) -> f64 {
+        let (i, index) = self.place(node);
+        let slice = &self.slices[i];
+        let target = match self.objective {
+            Objective::Esm => slice.mean[index],
+            Objective::Dsm => {
+                let x = slice.x[index];
+                let uniform = rng.random::<f64>();
+                let normal = || rng.sample::<f64, _>(StandardNormal);
+                let (_, clean) = slice.posterior.mean_and_draw(x, uniform, normal, scratch);
+                slice.regression.p * clean + slice.regression.q * x
+            }
+        };
+        slice.lambda.sqrt() * target
+    }
+
+    /// The residual's law at every node under the tilt exp(e r); `fit` is z^T w, `tilt` is e, both per node.
+    pub(super) fn tilted(&self, fit: &[f64], tilt: &[f64]) -> Vec<TiltedResidual> {
+        let parts: Vec<Vec<TiltedResidual>> = self
+            .slices
+            .par_iter()
+            .map(|slice| {
+                self.own(slice, fit)
+                    .iter()
+                    .zip(self.own(slice, tilt))
+                    .enumerate()
+                    .map(|(n, (fit, tilt))| slice.tilted(self.objective, n, *fit, *tilt))
+                    .collect()
+            })
+            .collect();
+        parts.concat()
+    }
+
+    /// Sum of factor z over all nodes, without their probabilities: the adjoint of [`Measure::project`]. Length F.
+    pub(super) fn combine(&self, factor: &[f64]) -> DVector<f64> {
+        self.sum_features(|slice, n| slice.lambda.sqrt() * self.own(slice, factor)[n])
+    }
+
+    /// Sum of coefficient phi over all nodes, length F.
+    fn sum_features(&self, coefficient: impl Fn(&Slice, usize) -> f64 + Sync) -> DVector<f64> {
+        let time = self.time.nrows();
+        let parts: Vec<Vec<f64>> = self
+            .slices
+            .par_iter()
+            .map(|slice| {
+                let mut sum = vec![0.0; slice.space.nrows()];
+                for (n, phi) in slice.space.column_iter().enumerate() {
+                    let scale = coefficient(slice, n);
+                    for (s, p) in sum.iter_mut().zip(phi.as_slice()) {
+                        *s += scale * p;
+                    }
+                }
+                sum
+            })
+            .collect();
+        let mut out = DVector::zeros(self.features());
+        for (part, v) in parts.iter().zip(self.time.column_iter()) {
+            for (row, a) in out.as_mut_slice().chunks_exact_mut(time).zip(part) {
+                for (o, b) in row.iter_mut().zip(v.iter()) {
+                    *o += a * b;
+                }
+            }
+        }
+        out
     }
 
     /// All products v_a v_b of the time features, F_t^2 x slices.
@@ -258,36 +366,10 @@ impl Measure for Population<'_> {
     }
 
     fn cross(&self, factor: &[f64]) -> DMatrix<f64> {
-        let time = self.time.nrows();
-        let parts: Vec<Vec<f64>> = self
-            .slices
-            .par_iter()
-            .map(|slice| {
-                let mut target = vec![0.0; slice.space.nrows()];
-                for (((phi, w), y), f) in slice
-                    .space
-                    .column_iter()
-                    .zip(&slice.weight)
-                    .zip(&slice.mean)
-                    .zip(self.own(slice, factor))
-                {
-                    let scale = w * f * slice.lambda * y;
-                    for (t, p) in target.iter_mut().zip(phi.as_slice()) {
-                        *t += scale * p;
-                    }
-                }
-                target
-            })
-            .collect();
-        let mut out = DMatrix::zeros(self.features(), 1);
-        for (part, v) in parts.iter().zip(self.time.column_iter()) {
-            for (row, a) in out.as_mut_slice().chunks_exact_mut(time).zip(part) {
-                for (o, b) in row.iter_mut().zip(v.iter()) {
-                    *o += a * b;
-                }
-            }
-        }
-        out
+        let sum = self.sum_features(|slice, n| {
+            slice.weight[n] * self.own(slice, factor)[n] * slice.lambda * slice.mean[n]
+        });
+        DMatrix::from_column_slice(sum.len(), 1, sum.as_slice())
     }
 
     fn project(&self, direction: &[f64]) -> Vec<f64> {
@@ -379,6 +461,31 @@ impl Slice {
             mean,
             variance,
             space,
+        }
+    }
+
+    /// Law of r = y - fit at node `n` under exp(tilt r).
+    fn tilted(&self, objective: Objective, n: usize, fit: f64, tilt: f64) -> TiltedResidual {
+        let root = self.lambda.sqrt();
+        match objective {
+            Objective::Esm => {
+                let mean = root * self.mean[n] - fit;
+                TiltedResidual {
+                    log: tilt * mean,
+                    mean,
+                    variance: 0.0,
+                }
+            }
+            Objective::Dsm => {
+                let slope = root * self.regression.p;
+                let rest = root * self.regression.q * self.x[n] - fit;
+                let clean = self.posterior.tilted(self.x[n], tilt * slope);
+                TiltedResidual {
+                    log: tilt * rest + clean.log,
+                    mean: slope * clean.mean + rest,
+                    variance: slope * slope * clean.variance,
+                }
+            }
         }
     }
 }

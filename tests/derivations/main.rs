@@ -3,6 +3,7 @@
 //! enumeration, sampling, finite differences or dual numbers, with the small code below and nothing of the solvers.
 
 mod common;
+mod d10_sample_sum;
 mod d11_quenched_layer;
 mod d1_forward_process;
 mod d2_dsm_target;
@@ -12,3 +13,5 @@ mod d5_sandwich;
 mod d6_semiclassical;
 mod d7_gaussian_push_forward;
 mod d8_distances;
+mod d9_deterministic_equivalent;
+mod dense;

@@ -10,7 +10,7 @@ use super::{Closure, Grow, PredictionSet, failed};
 use crate::compare::total_variation;
 use crate::density::{
     DensityError, Ensemble, Estimate, GaussianField, Generator, LayerChoice, LayeredField,
-    PushForward, RandomField, choose_layer, gaussianity, mean_field, semiclassical,
+    PushForward, RandomField, SampleSumField, choose_layer, gaussianity, mean_field, semiclassical,
 };
 use crate::experiment::{Experiment, Method, Process, StatisticsKind};
 use crate::family::{Linear, LinearDenoiser};
@@ -18,8 +18,8 @@ use crate::numerics::random::stream;
 use crate::problem::{Problem, Training};
 use crate::run::RunError;
 use crate::statistics::{
-    Equivalent, QuenchedLayer, Sandwich, StatisticsError, VKernel, WeightStatistics, equivalent,
-    sandwich,
+    Equivalent, QuenchedLayer, SampleSum, Sandwich, StatisticsError, VKernel, WeightStatistics,
+    equivalent, sandwich,
 };
 
 /// Layers that the mean weights are averaged over, in two halves.
@@ -263,8 +263,13 @@ impl<'a> Job<'a> {
         let Statistics::Equivalent(equivalent) = &self.statistics else {
             return Ok(Ensemble::new(self.generator.bins));
         };
-        let _ = (equivalent, seed, grow);
-        Ok(Ensemble::new(self.generator.bins))
+        let sum = SampleSum::new(&equivalent.population, &equivalent.coarse, &self.training)
+            .map_err(|source| RunError::Statistics {
+                case: self.case,
+                source,
+            })?;
+        let field = SampleSumField::new(&sum, self.problem, self.family, seed);
+        self.grow(Method::SampleSum, &field, grow)
     }
 
     fn grow(

@@ -1,0 +1,53 @@
+//! Draws of the sum over samples: the path integral with all cumulants of first order (theory T8, T14).
+
+use nalgebra::DVector;
+use rand_chacha::ChaCha8Rng;
+
+use super::{DensityError, RandomField};
+use crate::family::Linear;
+use crate::problem::Problem;
+use crate::statistics::SampleSum;
+
+/// Draws W of a linear family as its sum over training samples.
+pub struct SampleSumField<'a> {
+    sum: &'a SampleSum<'a>,
+    problem: &'a Problem,
+    family: &'a Linear,
+    seed: u64,
+}
+
+impl<'a> SampleSumField<'a> {
+    pub fn new(
+        sum: &'a SampleSum<'a>,
+        problem: &'a Problem,
+        family: &'a Linear,
+        seed: u64,
+    ) -> Self {
+        Self {
+            sum,
+            problem,
+            family,
+            seed,
+        }
+    }
+}
+
+impl RandomField for SampleSumField<'_> {
+    fn family(&self) -> &Linear {
+        self.family
+    }
+
+    fn diffusion(&self) -> &crate::problem::Diffusion {
+        &self.problem.diffusion
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn draw(&self, rng: &mut ChaCha8Rng) -> Result<DVector<f64>, DensityError> {
+        let mut weights = DVector::zeros(self.family.features.len());
+        self.sum.draw(rng, weights.as_mut_slice());
+        Ok(weights)
+    }
+}
