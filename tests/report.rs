@@ -44,6 +44,9 @@ fn peaks(std: f64, blur: f64, lift: f64) -> DensityResult {
         se: None,
         quantiles: BTreeMap::new(),
         models: None,
+        gap_mass: None,
+        gap_mass_se: None,
+        gap_mass_replicates: Vec::new(),
     }
 }
 
@@ -145,6 +148,8 @@ fn compared(name: &str, densities: &BTreeMap<String, DensityResult>) -> Comparis
         w1_floor: 0.0041,
         ks: cumulative.iter().copied().fold(0.0, f64::max),
         ks_floor: 0.0063,
+        bands_within: None,
+        bands_bins: None,
     }
 }
 
