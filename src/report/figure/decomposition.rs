@@ -23,7 +23,9 @@ const LABEL: f64 = 66.0;
 const TICK_LABEL: f64 = 58.0;
 const LEFT: f64 = 340.0;
 const MARGIN: f64 = 60.0;
-const TOP: f64 = 300.0;
+/// Under the title; with headings over the panels.
+const TOP: f64 = 190.0;
+const TOP_WITH_HEADINGS: f64 = 300.0;
 const GAP: f64 = 60.0;
 /// Between lines of panels: the numbers of one and the heading of the next.
 const LINE_GAP: f64 = 260.0;
@@ -32,7 +34,7 @@ const PAGE_WIDTH: f64 = 4300.0;
 const PANEL_HEIGHT: f64 = 1150.0;
 /// Least room for one pair, and the widest bar.
 const GROUP: f64 = 230.0;
-const WIDEST_BAR: f64 = 220.0;
+const WIDEST_BAR: f64 = 360.0;
 const FRAME_WIDTH: f64 = 5.0;
 const TICK: f64 = 20.0;
 const SWATCH: f64 = 110.0;
@@ -282,14 +284,16 @@ impl Sheet<'_> {
         let width = least.max(room);
         let right = LEFT + width * columns_here as f64 + gaps;
         let lines = blocks.len().div_ceil(columns_here);
-        let bottom = TOP + (PANEL_HEIGHT + LINE_GAP) * lines as f64 - LINE_GAP;
+        let headed = blocks.iter().any(|b| !b.title.is_empty());
+        let top = if headed { TOP_WITH_HEADINGS } else { TOP };
+        let bottom = top + (PANEL_HEIGHT + LINE_GAP) * lines as f64 - LINE_GAP;
         let (entries, legend) = self.legend(bottom + 300.0, right)?;
         let mut scene = Scene::new(right + MARGIN, bottom + 300.0 + legend);
         for (index, block) in blocks.iter().enumerate() {
             let (line, column) = (index / columns_here, index % columns_here);
             let frame = Frame {
                 left: LEFT + (width + GAP) * column as f64,
-                top: TOP + (PANEL_HEIGHT + LINE_GAP) * line as f64,
+                top: top + (PANEL_HEIGHT + LINE_GAP) * line as f64,
                 width,
             };
             self.panel(&mut scene, frame, block, column == 0)?;
@@ -309,7 +313,7 @@ impl Sheet<'_> {
             upwards: true,
             ..plain(
                 "mass in the gaps of the data".to_owned(),
-                (90.0, 0.5 * (TOP + bottom)),
+                (90.0, 0.5 * (top + bottom)),
                 LABEL,
             )
         });
@@ -390,7 +394,7 @@ impl Sheet<'_> {
             if group.label.is_empty() {
                 scene.text(Text {
                     align: Align::Centre,
-                    ..plain(name(row.side).to_owned(), (centre, below), 0.7 * TICK_LABEL)
+                    ..plain(name(row.side).to_owned(), (centre, below), TICK_LABEL)
                 });
             }
         }
