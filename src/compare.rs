@@ -94,3 +94,100 @@ impl NoiseFloor {
         }
     }
 }
+
+/// Most of the data's mass that its gaps may hold.
+const GAP_SHARE: f64 = 0.01;
+
+/// Where a reference distribution has next to nothing: its bins of least mass that together hold at most 1 % of all mass,
+/// and everything outside the range. What a model puts there it cannot have from the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    inside: Vec<bool>,
+}
+
+impl Gap {
+    /// The gaps of `data`. Bins are taken by mass, those of equal mass by index.
+    pub fn of(data: &Masses) -> Self {
+        let mass = data.inside();
+        let limit = GAP_SHARE * data.cells.iter().sum::<f64>();
+        let mut order: Vec<usize> = (0..mass.len()).collect();
+        order.sort_by(|a, b| mass[*a].total_cmp(&mass[*b]).then(a.cmp(b)));
+        let mut inside = vec![false; mass.len()];
+        let mut held = 0.0;
+        for bin in order {
+            held += mass[bin];
+            if held > limit {
+                break;
+            }
+            inside[bin] = true;
+        }
+        Self { inside }
+    }
+
+    /// Does the bin belong to the gaps?
+    pub fn contains(&self, bin: usize) -> bool {
+        self.inside.get(bin).copied().unwrap_or(false)
+    }
+
+    /// Mass of a distribution in the gaps and outside the range.
+    pub fn mass(&self, of: &Masses) -> f64 {
+        let tails: f64 = of.tails().iter().sum();
+        let bins = of.inside().iter().zip(&self.inside);
+        tails + bins.filter(|(_, gap)| **gap).map(|(m, _)| m).sum::<f64>()
+    }
+}
+
+/// Standard deviation of bootstrap replicates of an estimate: its standard error. `None` for fewer than two.
+pub fn bootstrap_error(replicates: &[f64]) -> Option<f64> {
+    let n = replicates.len() as f64;
+    let mean = replicates.iter().sum::<f64>() / n;
+    let square: f64 = replicates.iter().map(|r| (r - mean).powi(2)).sum();
+    (replicates.len() > 1).then(|| (square / (n - 1.0)).sqrt())
+}
+
+/// Bins of less mean mass say nothing about a band: their quantiles are zeros and rare events.
+const BAND_MASS: f64 = 1e-3;
+/// How far a band's edge may be off, in widths of the reference's band.
+const BAND_TOLERANCE: f64 = 0.2;
+
+/// Quartiles over models of each bin's mass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quartiles<'a> {
+    pub lower: &'a [f64],
+    pub upper: &'a [f64],
+}
+
+/// How much of a predicted band over models is right.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BandAgreement {
+    /// Share of the bins in which both edges are within a fifth of the reference band's width of where they should be.
+    pub within: f64,
+    /// Number of bins that were looked at.
+    pub bins: usize,
+}
+
+impl BandAgreement {
+    /// Compares bands over the bins in which the reference's `mean` exceeds 1e-3; `None` if there are none.
+    pub fn between(
+        predicted: Quartiles<'_>,
+        reference: Quartiles<'_>,
+        mean: &[f64],
+    ) -> Option<Self> {
+        let edges = |q: Quartiles<'_>, bin: usize| Some((*q.lower.get(bin)?, *q.upper.get(bin)?));
+        let mut agreement = (0, 0);
+        for (bin, _) in mean.iter().enumerate().filter(|(_, m)| **m > BAND_MASS) {
+            let ((low, high), (true_low, true_high)) =
+                (edges(predicted, bin)?, edges(reference, bin)?);
+            let tolerance = BAND_TOLERANCE * (true_high - true_low);
+            let right =
+                (low - true_low).abs() <= tolerance && (high - true_high).abs() <= tolerance;
+            agreement.0 += usize::from(right);
+            agreement.1 += 1;
+        }
+        let (right, bins) = agreement;
+        (bins > 0).then(|| Self {
+            within: right as f64 / bins as f64,
+            bins,
+        })
+    }
+}

@@ -5,13 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use vkernel::report::decomposition::{Decomposition, Side, decompositions};
 use vkernel::report::result::{
     CaseResult, ComparisonResult, DensityResult, Provenance, RunResult, SCHEMA, Seconds, Trust,
     TrustLevel,
 };
 use vkernel::report::{
-    FigureError, ResultError, case_figure, comparison_table, comparison_table_of, read_result,
-    result_schema, sweep_figure, write_atomic, write_figures,
+    FigureError, ResultError, case_figure, comparison_table, comparison_table_of,
+    decomposition_figure, decomposition_table, decomposition_table_of, read_result, result_schema,
+    sweep_figure, write_atomic, write_figures,
 };
 
 const BINS: usize = 60;
@@ -44,6 +46,9 @@ fn peaks(std: f64, blur: f64, lift: f64) -> DensityResult {
         se: None,
         quantiles: BTreeMap::new(),
         models: None,
+        gap_mass: None,
+        gap_mass_se: None,
+        gap_mass_replicates: Vec::new(),
     }
 }
 
@@ -145,6 +150,8 @@ fn compared(name: &str, densities: &BTreeMap<String, DensityResult>) -> Comparis
         w1_floor: 0.0041,
         ks: cumulative.iter().copied().fold(0.0, f64::max),
         ks_floor: 0.0063,
+        bands_within: None,
+        bands_bins: None,
     }
 }
 
@@ -330,6 +337,49 @@ fn masses_must_sum_to_one() {
 }
 
 #[test]
+fn gap_masses_and_bands_survive_the_file_and_are_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("result.json");
+    let mut run = run_of(vec![synthetic_case(1e-2, 64)]);
+    let case = &mut run.cases[0];
+    let density = case.densities.get_mut("monte-carlo").unwrap();
+    (density.gap_mass, density.gap_mass_se) = (Some(0.25), Some(0.01));
+    density.gap_mass_replicates = vec![0.24, 0.25, 0.26];
+    (
+        case.comparisons[2].bands_within,
+        case.comparisons[2].bands_bins,
+    ) = (Some(0.5), Some(40));
+    write_atomic(&path, &serde_json::to_vec(&run).unwrap()).unwrap();
+    assert_eq!(read_result(&path).unwrap(), run);
+    let validator = jsonschema::validator_for(&result_schema()).unwrap();
+    assert!(validator.is_valid(&serde_json::to_value(&run).unwrap()));
+
+    let at = "'result.json', cases[0].densities.data: ";
+    for (field, value, message) in [
+        (
+            "gap_mass",
+            json!(1.5),
+            "gap_mass has the value 1.5, where 0 to 1 is expected",
+        ),
+        (
+            "gap_mass_replicates",
+            json!([0.5, -0.5]),
+            "gap_mass_replicates has the value -0.5, where 0 to 1 is expected",
+        ),
+        (
+            "gap_mass_se",
+            json!(-0.5),
+            "gap_mass_se has the negative value -0.5",
+        ),
+    ] {
+        let (_, found) = failure(&changed(|v| {
+            v["cases"][0]["densities"]["data"][field] = value;
+        }));
+        assert_eq!(found, format!("{at}{message}"));
+    }
+}
+
+#[test]
 fn table_of_a_sweep() {
     insta::assert_snapshot!(comparison_table(&synthetic_run()));
 }
@@ -369,6 +419,249 @@ fn table_without_predictions() {
         comparison_table(&run_of(Vec::new())),
         "There are no cases in this result.\n"
     );
+}
+
+#[test]
+fn table_with_bands() {
+    let mut case = synthetic_case(1e-2, 64);
+    let comparison = &mut case.comparisons[2];
+    (comparison.bands_within, comparison.bands_bins) = (Some(0.8125), Some(48));
+    insta::assert_snapshot!(comparison_table(&run_of(vec![case])));
+}
+
+/// A density in five bins by hand; what is missing to 1 is outside. With the replicates of its gap mass, if any.
+fn by_hand(mass: [f64; 5], replicates: &[f64]) -> DensityResult {
+    let outside = 1.0 - mass.iter().sum::<f64>();
+    let error = (replicates.len() > 1).then(|| 0.5 * (replicates[2] - replicates[0]));
+    DensityResult {
+        mass: mass.to_vec(),
+        outside,
+        tails: Some([0.0, outside]),
+        error: None,
+        se: None,
+        quantiles: BTreeMap::new(),
+        models: error.map(|_| 100),
+        gap_mass: None,
+        gap_mass_se: error,
+        gap_mass_replicates: replicates.to_vec(),
+    }
+}
+
+/// A case of which everything about its gaps is known: they are the bins 1 and 2 and the outside. Gap masses: data 0.011,
+/// mean field 0.07, the exact target's models 0.16, the noisy target's 0.23, predicted 0.14 and 0.19.
+fn case_of(objective: &str, samples: u64) -> CaseResult {
+    let (monte_carlo, gaussian_field) = if objective == "esm" {
+        let models = by_hand([0.4, 0.06, 0.05, 0.4, 0.04], &[0.15, 0.16, 0.17]);
+        (models, by_hand([0.41, 0.06, 0.05, 0.41, 0.04], &[]))
+    } else {
+        let models = by_hand([0.36, 0.08, 0.07, 0.36, 0.05], &[0.215, 0.23, 0.245]);
+        (models, by_hand([0.38, 0.07, 0.06, 0.38, 0.05], &[]))
+    };
+    CaseResult {
+        case: BTreeMap::from([
+            ("training.objective".to_string(), json!(objective)),
+            ("training.samples".to_string(), json!(samples)),
+        ]),
+        edges: vec![(0..=5).map(f64::from).collect()],
+        densities: BTreeMap::from([
+            (
+                "data".to_string(),
+                by_hand([0.485, 0.004, 0.003, 0.5, 0.004], &[]),
+            ),
+            (
+                "mean-field".to_string(),
+                by_hand([0.45, 0.03, 0.02, 0.45, 0.03], &[]),
+            ),
+            ("gaussian-field".to_string(), gaussian_field),
+            ("monte-carlo".to_string(), monte_carlo),
+        ]),
+        recommended: Some("gaussian-field".to_string()),
+        trust: BTreeMap::new(),
+        comparisons: Vec::new(),
+        diagnostics: BTreeMap::new(),
+        seconds: Seconds::default(),
+    }
+}
+
+/// Both objectives at two numbers of samples, and a third number for which there is only one of them.
+fn run_of_objectives() -> RunResult {
+    run_of(vec![
+        case_of("esm", 64),
+        case_of("esm", 256),
+        case_of("dsm", 64),
+        case_of("dsm", 256),
+        case_of("dsm", 1024),
+    ])
+}
+
+fn assert_near(value: f64, expected: f64) {
+    assert!((value - expected).abs() < 1e-12, "{value}, not {expected}");
+}
+
+#[test]
+fn a_decomposition_by_hand() {
+    let rows = decompositions(&run_of_objectives());
+    let order: Vec<(Side, &Value)> = rows
+        .iter()
+        .map(|row| (row.side, &row.case["training.samples"]))
+        .collect();
+    let (few, many) = (json!(64), json!(256));
+    assert_eq!(
+        order,
+        [
+            (Side::Measured, &few),
+            (Side::Predicted, &few),
+            (Side::Measured, &many),
+            (Side::Predicted, &many)
+        ]
+    );
+    assert_eq!(rows[0].case.len(), 1, "the objective is not the pair's");
+    let measured = &rows[0];
+    assert_near(measured.data, 0.011);
+    assert_near(measured.bias.unwrap(), 0.059);
+    assert_near(measured.design.value, 0.09);
+    assert_near(measured.design.se.unwrap(), 0.01);
+    assert_near(measured.target_noise.value, 0.07);
+    // Of the differences 0.065, 0.07, 0.075: much of the noise of 0.01 and 0.015 is the same.
+    assert_near(measured.target_noise.se.unwrap(), 0.005);
+    assert_near(measured.total.value, 0.219);
+    assert_near(measured.total.se.unwrap(), 0.015);
+    assert_near(measured.share(0.07).unwrap(), 0.07 / 0.219);
+    assert_near(measured.tv.mean_field.unwrap(), 0.085);
+    assert_near(measured.tv.esm, 0.185);
+    assert_near(measured.tv.dsm, 0.265);
+    let predicted = &rows[1];
+    assert_eq!(predicted.densities, ["gaussian-field", "gaussian-field"]);
+    assert_near(predicted.bias.unwrap(), 0.059);
+    assert_near(predicted.design.value, 0.07);
+    assert_near(predicted.target_noise.value, 0.05);
+    assert_eq!(predicted.target_noise.se, None);
+}
+
+#[test]
+fn parts_add_up_whatever_is_missing() {
+    let adds_up = |row: &Decomposition| {
+        let sum = row.bias.unwrap_or(0.0) + row.design.value + row.target_noise.value;
+        assert_near(sum, row.total.value);
+    };
+    let mut run = run_of_objectives();
+    decompositions(&run).iter().for_each(adds_up);
+    for case in &mut run.cases {
+        case.densities.remove("mean-field");
+    }
+    let rows = decompositions(&run);
+    rows.iter().for_each(adds_up);
+    assert_eq!(rows[0].bias, None);
+    assert_near(rows[0].design.value, 0.149);
+    // Ensembles of different sizes were not resampled together.
+    let models =
+        |case: &mut CaseResult| case.densities.get_mut("monte-carlo").unwrap().models = Some(50);
+    models(&mut run.cases[0]);
+    assert_near(
+        decompositions(&run)[0].target_noise.se.unwrap(),
+        0.01_f64.hypot(0.015),
+    );
+    // A total within its noise has no shares.
+    let mut noisy = decompositions(&run).remove(0);
+    noisy.total.se = Some(0.11);
+    assert_eq!(noisy.share(0.1), None);
+    for case in &mut run.cases {
+        case.densities.remove("monte-carlo");
+    }
+    let sides: Vec<Side> = decompositions(&run).iter().map(|row| row.side).collect();
+    assert_eq!(sides, [Side::Predicted; 2]);
+    // Without a pair there is nothing: no rows, no table, no figure.
+    run.cases
+        .retain(|case| case.case["training.objective"] == "dsm");
+    assert_eq!(decomposition_table(&run), "");
+    let dir = tempfile::tempdir().unwrap();
+    let none = decomposition_figure(&run, &dir.path().join("decomposition")).unwrap();
+    assert!(none.is_empty() && files_in(dir.path()).is_empty());
+}
+
+#[test]
+fn table_of_a_decomposition() {
+    insta::assert_snapshot!(decomposition_table(&run_of_objectives()));
+}
+
+#[test]
+fn table_of_decompositions_of_several_results() {
+    let mut second = run_of_objectives();
+    for case in &mut second.cases {
+        case.densities.remove("mean-field");
+        case.densities.remove("monte-carlo");
+    }
+    let results = [
+        ("a.json".to_string(), run_of_objectives()),
+        ("b.json".to_string(), second),
+    ];
+    insta::assert_snapshot!(decomposition_table_of(&results));
+}
+
+#[test]
+fn a_decomposition_is_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run_of_objectives();
+    let files = write_figures(&run, dir.path()).unwrap();
+    assert_eq!(files.len(), 2 * (run.cases.len() + 2));
+    let files = &files[files.len() - 2..];
+    let svg = fs::read_to_string(&files[0]).unwrap();
+    for text in [
+        "synthetic: deviation from the training distribution",
+        "mass in the gaps of the data",
+        "bias of the mean score",
+        "design: which samples were drawn",
+        "target noise",
+        "left: measured, ± 2 s.e.",
+        "samples",
+        "64",
+        "256",
+    ] {
+        assert!(
+            svg.contains(&format!(">\n{text}\n</text>")),
+            "no label '{text}'"
+        );
+    }
+    assert!(png_size(&files[1]).0 >= 1600);
+    keep(files);
+}
+
+/// The Fig. 2 sweep with parts of both signs, a single pair, and pairs without a mean field.
+#[test]
+fn decompositions_of_every_shape_are_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fig2 = run_of(Vec::new());
+    for objective in ["esm", "dsm"] {
+        for t_min in [1e-4, 1e-3, 1e-2] {
+            for samples in [64, 128, 256, 512, 1024] {
+                let mut case = case_of(objective, samples);
+                case.case
+                    .insert("diffusion.t_min".to_string(), json!(t_min));
+                if samples == 1024 {
+                    // Here noise sharpens what the mean field blurs.
+                    let exact = by_hand([0.46, 0.02, 0.02, 0.46, 0.02], &[0.055, 0.06, 0.065]);
+                    let noisy = by_hand([0.475, 0.01, 0.01, 0.475, 0.02], &[0.02, 0.03, 0.04]);
+                    let models = if objective == "esm" { exact } else { noisy };
+                    case.densities.insert("monte-carlo".to_string(), models);
+                }
+                fig2.cases.push(case);
+            }
+        }
+    }
+    let mut single = run_of(vec![case_of("esm", 64), case_of("dsm", 64)]);
+    let mut without = run_of_objectives();
+    for case in &mut single.cases {
+        case.case.remove("training.samples");
+    }
+    for case in &mut without.cases {
+        case.densities.remove("mean-field");
+    }
+    for (name, run) in [("fig2", fig2), ("single", single), ("without", without)] {
+        let files = decomposition_figure(&run, &dir.path().join(name)).unwrap();
+        assert_eq!(files.len(), 2);
+        assert!(png_size(&files[1]).0 >= 1600);
+        keep(&files);
+    }
 }
 
 #[test]

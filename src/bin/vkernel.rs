@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use vkernel::report::result::{Provenance, RunResult, SCHEMA};
 use vkernel::report::{
-    comparison_table, comparison_table_of, distances_across, read_result, result_schema,
-    write_atomic, write_densities, write_figures,
+    comparison_table, comparison_table_of, decomposition_table, decomposition_table_of,
+    distances_across, read_result, result_schema, write_atomic, write_densities, write_figures,
 };
 use vkernel::run::{Checkpoints, Parts, Progress, run};
 use vkernel::spec::{self, Spec};
@@ -147,6 +147,14 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Prints a second table, if there is one.
+fn print_below(table: &str) -> Result<(), Failure> {
+    if table.is_empty() {
+        return Ok(());
+    }
+    print(&format!("\n{table}"))
+}
+
 /// Prints to standard error; where nobody reads it, there is nobody to tell.
 fn tell(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
@@ -213,6 +221,7 @@ fn execute_job(job: &Job, parts: Parts) -> Result<(), Failure> {
     checkpoints.clear();
     if !job.quiet {
         print(&comparison_table(&result))?;
+        print_below(&decomposition_table(&result))?;
         for warning in warnings(&result) {
             print(&format!("warning: {warning}\n"))?;
         }
@@ -297,6 +306,7 @@ fn compare(paths: &[PathBuf]) -> Result<(), Failure> {
         results.push((path.display().to_string(), read(path)?));
     }
     print(&comparison_table_of(&results))?;
+    print_below(&decomposition_table_of(&results))?;
     print(&distances_across(&results))
 }
 

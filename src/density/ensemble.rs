@@ -149,16 +149,21 @@ impl Ensemble {
 
     /// The noise of the mean.
     pub fn noise_floor(&self) -> NoiseFloor {
-        let replicates: Vec<Masses> = self
-            .replicates
+        NoiseFloor::from_replicates(&self.mean(), &self.replicates(), &self.bins)
+    }
+
+    /// Bootstrap replicates of the mean density. How often replicate k counts member i depends on k and i alone: two
+    /// ensembles of as many members are resampled together, so that differences of their replicates keep what members of
+    /// the same index have in common.
+    pub fn replicates(&self) -> Vec<Masses> {
+        self.replicates
             .iter()
             .zip(&self.replicate_weights)
             .filter(|(_, w)| **w > 0.0)
             .map(|(r, w)| Masses {
                 cells: r.iter().map(|v| v / w).collect(),
             })
-            .collect();
-        NoiseFloor::from_replicates(&self.mean(), &replicates, &self.bins)
+            .collect()
     }
 
     /// Mean bound on the mass misplaced by the push-forward.

@@ -2,15 +2,20 @@
 
 mod across;
 mod atomic;
+pub mod decomposition;
 mod densities;
 pub mod figure;
 mod format;
+mod grid;
 pub mod result;
 mod table;
 
 pub use across::distances_across;
 pub use atomic::write_atomic;
+pub use decomposition::{decomposition_table, decomposition_table_of};
 pub use densities::write_densities;
-pub use figure::{FigureError, case_figure, sweep_figure, titled_case_figure, write_figures};
+pub use figure::{
+    FigureError, case_figure, decomposition_figure, sweep_figure, titled_case_figure, write_figures,
+};
 pub use result::{ResultError, read_result, result_schema};
 pub use table::{comparison_table, comparison_table_of};

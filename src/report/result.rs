@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::compare::Quartiles;
 use crate::density::Masses;
 use thiserror::Error;
 
@@ -98,6 +99,17 @@ pub struct DensityResult {
     /// Number of models (Monte Carlo) or draws (sampled predictions).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<usize>,
+    /// Mass in the gaps of the case's `data`: in its bins of least mass that together hold at most 1 %, and outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
+    pub gap_mass: Option<f64>,
+    /// Standard error of `gap_mass` over models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap_mass_se: Option<f64>,
+    /// Bootstrap replicates of `gap_mass`. Ensembles of as many models are resampled together: the standard error of a
+    /// difference of their gap masses is the standard deviation of the differences, replicate by replicate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gap_mass_replicates: Vec<f64>,
 }
 
 impl DensityResult {
@@ -110,6 +122,14 @@ impl DensityResult {
         cells.extend(&self.mass);
         cells.push(above);
         Masses { cells }
+    }
+
+    /// The 25 % and 75 % quantiles over models, where there are both.
+    pub fn quartiles(&self) -> Option<Quartiles<'_>> {
+        Some(Quartiles {
+            lower: self.quantiles.get("0.25")?,
+            upper: self.quantiles.get("0.75")?,
+        })
     }
 }
 
@@ -150,6 +170,14 @@ pub struct ComparisonResult {
     /// Kolmogorov-Smirnov at the bin edges.
     pub ks: f64,
     pub ks_floor: f64,
+    /// Share of the bins in which both edges of the predicted 25/75 % band over models lie within 20 % of the reference
+    /// band's width of the reference's; where both densities have bands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
+    pub bands_within: Option<f64>,
+    /// Number of those bins: where the reference's mean mass exceeds 1e-3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bands_bins: Option<usize>,
 }
 
 /// Wall-clock seconds by part.
@@ -325,6 +353,24 @@ fn check_density(density: &DensityResult, bins: usize) -> Result<(), String> {
         if let Some(value) = values.iter().find(|v| **v < 0.0) {
             return Err(format!("{field} has the negative value {value}"));
         }
+    }
+    let shares = [("gap_mass", density.gap_mass)].into_iter().chain(
+        density
+            .gap_mass_replicates
+            .iter()
+            .map(|r| ("gap_mass_replicates", Some(*r))),
+    );
+    for (field, value) in shares {
+        // Sums of masses: rounding may carry them past 1.
+        let range = -MASS_TOLERANCE..=1.0 + MASS_TOLERANCE;
+        if let Some(value) = value.filter(|v| !range.contains(v)) {
+            return Err(format!(
+                "{field} has the value {value}, where 0 to 1 is expected"
+            ));
+        }
+    }
+    if let Some(value) = density.gap_mass_se.filter(|v| *v < 0.0) {
+        return Err(format!("gap_mass_se has the negative value {value}"));
     }
     let total = density.mass.iter().sum::<f64>() + density.outside;
     if (total - 1.0).abs() > MASS_TOLERANCE {

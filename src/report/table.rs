@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::format::{significant, swept_value};
+use super::grid::{ABSENT, Column, Grid};
 use super::result::{CaseResult, ComparisonResult, MONTE_CARLO, RunResult, TrustLevel};
 
 /// Reasons of limited trust that are spelled out below the table; more would bury it.
 const MOST_REASONS: usize = 8;
-const ABSENT: &str = "-";
 
 /// The comparisons of one result as a table.
 pub fn comparison_table(result: &RunResult) -> String {
@@ -61,6 +61,8 @@ struct Columns {
     compared: bool,
     /// Some comparison is with something else than Monte Carlo.
     references: bool,
+    /// Some comparison is of bands over models.
+    bands: bool,
 }
 
 impl Columns {
@@ -69,15 +71,16 @@ impl Columns {
             .iter()
             .flat_map(|(_, case)| case.case.keys())
             .collect();
-        let mut comparisons = cases
+        let comparisons: Vec<&ComparisonResult> = cases
             .iter()
             .flat_map(|(_, case)| &case.comparisons)
-            .peekable();
+            .collect();
         Self {
             named: cases.iter().any(|(name, _)| !name.is_empty()),
             swept: keys.into_iter().cloned().collect(),
-            compared: comparisons.peek().is_some(),
-            references: comparisons.any(|c| c.reference != MONTE_CARLO),
+            compared: !comparisons.is_empty(),
+            references: comparisons.iter().any(|c| c.reference != MONTE_CARLO),
+            bands: comparisons.iter().any(|c| c.bands_within.is_some()),
         }
     }
 
@@ -94,6 +97,9 @@ impl Columns {
         if self.compared {
             let distances = ["TV", "floor", "TV/floor", "W1 (floor)", "KS (floor)"];
             header.extend(distances.map(Column::right));
+        }
+        if self.bands {
+            header.push(Column::right("bands"));
         }
         header.push(Column::right("error"));
         header.push(Column::left("trust"));
@@ -159,6 +165,9 @@ impl Columns {
         if self.compared {
             row.extend(distances(comparison));
         }
+        if self.bands {
+            row.push(comparison.and_then(bands).unwrap_or_else(|| ABSENT.into()));
+        }
         let density = case.densities.get(method);
         row.push(
             density
@@ -182,6 +191,12 @@ impl Columns {
                     .to_string(),
             );
             lines.push("error: estimated TV error of the prediction's numerics".to_string());
+            if self.bands {
+                lines.push(
+                    "bands: share of the bins (their number) in which the 25/75 % band over models is right to 20 % of its width"
+                        .to_string(),
+                );
+            }
         } else {
             lines.push(
                 "> recommended   error: estimated TV error of the prediction's numerics"
@@ -216,6 +231,11 @@ fn distances(comparison: Option<&ComparisonResult>) -> [String; 5] {
         with_floor(c.w1, c.w1_floor),
         with_floor(c.ks, c.ks_floor),
     ]
+}
+
+fn bands(comparison: &ComparisonResult) -> Option<String> {
+    let share = 100.0 * comparison.bands_within?;
+    Some(format!("{share:.0} % ({})", comparison.bands_bins?))
 }
 
 fn number(value: f64) -> String {
@@ -283,84 +303,4 @@ fn without_predictions(cases: &[(&str, &CaseResult)]) -> String {
         }
     }
     format!("{grid}\nThere are no predicted densities in this result: nothing to compare.\n")
-}
-
-struct Column {
-    title: String,
-    right: bool,
-}
-
-impl Column {
-    fn left(title: &str) -> Self {
-        Self {
-            title: title.to_string(),
-            right: false,
-        }
-    }
-
-    fn right(title: &str) -> Self {
-        Self {
-            title: title.to_string(),
-            right: true,
-        }
-    }
-}
-
-/// Aligned columns of text.
-struct Grid {
-    columns: Vec<Column>,
-    /// Cells, and whether the row begins a case.
-    rows: Vec<(Vec<String>, bool)>,
-}
-
-impl Grid {
-    fn new(columns: Vec<Column>) -> Self {
-        Self {
-            columns,
-            rows: Vec::new(),
-        }
-    }
-
-    fn push(&mut self, cells: Vec<String>, begins: bool) {
-        self.rows.push((cells, begins));
-    }
-}
-
-impl std::fmt::Display for Grid {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let width = |text: &str| text.chars().count();
-        let titles: Vec<String> = self.columns.iter().map(|c| c.title.clone()).collect();
-        let widths: Vec<usize> = (0..self.columns.len())
-            .map(|i| {
-                let cells = self.rows.iter().map(|(cells, _)| width(&cells[i]));
-                cells.fold(width(&titles[i]), usize::max)
-            })
-            .collect();
-        let line = |cells: &[String]| {
-            let padded: Vec<String> = cells
-                .iter()
-                .zip(self.columns.iter().zip(&widths))
-                .map(|(cell, (column, width))| {
-                    if column.right {
-                        format!("{cell:>width$}")
-                    } else {
-                        format!("{cell:<width$}")
-                    }
-                })
-                .collect();
-            padded.join("  ").trim_end().to_string()
-        };
-        writeln!(f, "{}", line(&titles))?;
-        let total: usize = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
-        writeln!(f, "{}", "-".repeat(total))?;
-        // One-row cases need no blank lines between them.
-        let blocks = self.rows.iter().any(|(_, begins)| !begins);
-        for (index, (cells, begins)) in self.rows.iter().enumerate() {
-            if blocks && *begins && index > 0 {
-                writeln!(f)?;
-            }
-            writeln!(f, "{}", line(cells))?;
-        }
-        Ok(())
-    }
 }

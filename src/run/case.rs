@@ -8,7 +8,7 @@ use serde_json::json;
 use super::checkpoint::{CaseKeys, Checkpoints, part_seed};
 use super::predict::{PredictionSet, predict_case};
 use super::{Parts, Progress, RunError, trust};
-use crate::compare::{Distances, NoiseFloor};
+use crate::compare::{BandAgreement, Distances, Gap, NoiseFloor, bootstrap_error};
 use crate::density::{Bins, Ensemble, Generator, Masses, RandomField, mean_field, noised_data};
 use crate::experiment::Method;
 use crate::family::ExactDenoiser;
@@ -188,6 +188,9 @@ impl Context<'_> {
                 add_bands(&mut entry, ensemble);
             }
             result.densities.insert(name.clone(), entry);
+            if let Some(ensemble) = &prediction.ensemble {
+                add_gap_mass(result, &name, ensemble);
+            }
             result.seconds.predict.insert(name, prediction.seconds);
         }
         if set.statistics_seconds > 0.0 {
@@ -239,7 +242,29 @@ fn density(masses: &Masses) -> DensityResult {
         se: None,
         quantiles: BTreeMap::new(),
         models: None,
+        gap_mass: None,
+        gap_mass_se: None,
+        gap_mass_replicates: Vec::new(),
     }
+}
+
+/// The gap mass of an ensemble's mean with its standard error. Bins are correlated over models, so the standard errors of
+/// the bins do not give it.
+fn add_gap_mass(result: &mut CaseResult, name: &str, ensemble: &Ensemble) {
+    let Some(gap) = result
+        .densities
+        .get(DATA)
+        .map(|data| Gap::of(&data.masses()))
+    else {
+        return;
+    };
+    let Some(entry) = result.densities.get_mut(name) else {
+        return;
+    };
+    let replicates: Vec<f64> = ensemble.replicates().iter().map(|r| gap.mass(r)).collect();
+    entry.gap_mass = Some(gap.mass(&ensemble.mean()));
+    entry.gap_mass_se = bootstrap_error(&replicates);
+    entry.gap_mass_replicates = replicates;
 }
 
 fn add_bands(entry: &mut DensityResult, ensemble: &Ensemble) {
@@ -258,6 +283,7 @@ fn report_ensemble(ensemble: &Ensemble, result: &mut CaseResult) {
     };
     add_bands(&mut entry, ensemble);
     result.densities.insert(MONTE_CARLO.into(), entry);
+    add_gap_mass(result, MONTE_CARLO, ensemble);
     (result.seconds.train, result.seconds.sample) = ensemble.seconds();
     result.diagnostics.insert(
         MONTE_CARLO.into(),
@@ -282,12 +308,20 @@ fn compare(set: &PredictionSet, ensemble: &Ensemble, bins: &Bins, result: &mut C
         .chain(baseline.map(|masses| (PF_ODE, masses)))
         .collect();
     for (name, masses) in all {
-        result.comparisons.push(comparison(
-            name,
-            &Distances::between(&masses, &mean, bins),
-            &floor,
-        ));
+        let bands = band_agreement(result, name);
+        result.comparisons.push(ComparisonResult {
+            bands_within: bands.map(|b| b.within),
+            bands_bins: bands.map(|b| b.bins),
+            ..comparison(name, &Distances::between(&masses, &mean, bins), &floor)
+        });
     }
+}
+
+/// The bands of a prediction against those of Monte Carlo, where both have them.
+fn band_agreement(result: &CaseResult, predicted: &str) -> Option<BandAgreement> {
+    let reference = result.densities.get(MONTE_CARLO)?;
+    let predicted = result.densities.get(predicted)?.quartiles()?;
+    BandAgreement::between(predicted, reference.quartiles()?, &reference.mass)
 }
 
 fn comparison(name: &str, distances: &Distances, floor: &NoiseFloor) -> ComparisonResult {
@@ -301,5 +335,7 @@ fn comparison(name: &str, distances: &Distances, floor: &NoiseFloor) -> Comparis
         w1_floor: floor.mean.w1,
         ks: distances.ks,
         ks_floor: floor.mean.ks,
+        bands_within: None,
+        bands_bins: None,
     }
 }

@@ -157,16 +157,100 @@ pub(super) fn share_models(a: &Case, b: &Case) -> bool {
 
 /// Seed of one stochastic part of a case. It depends on the spec's seed and on what defines the trained models, not on
 /// how they are sampled, how many there are or what else is swept: a case has the same models alone and in a sweep, an
-/// ensemble can be extended, and two samplers are compared on the same models.
+/// ensemble can be extended, and two samplers are compared on the same models. Nor does it depend on the objective: models
+/// with and without target noise are trained on the same designs, so that what they differ by is the target noise alone.
 pub(super) fn part_seed(case: &Case, part: &str) -> u64 {
     let section = |name: &str| case.resolved.get(name).cloned().unwrap_or(Value::Null);
+    let mut training = section("training");
+    if let Some(objective) = training.get_mut("objective") {
+        *objective = "dsm".into();
+    }
     let identity = format!(
         "{} {} {} {} {} {part}",
         case.experiment.seed,
         section("data"),
         section("diffusion"),
         section("model"),
-        section("training"),
+        training,
     );
     fnv1a(identity.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rand::Rng;
+
+    use super::*;
+    use crate::family::Family;
+    use crate::monte_carlo::{Trainer, model_rng};
+    use crate::spec::{Format, Spec, parse};
+
+    fn spec(sweep: &str) -> Spec {
+        let text = format!(
+            r#"
+            data = {{ kind = "points", points = [[-1.0], [1.0]] }}
+            diffusion = {{ kind = "vp" }}
+            training = {{ samples = 20 }}
+            [model]
+            kind = "linear"
+            features = [
+                {{ of = "x1", kind = "gaussian", count = 3, range = [-1.5, 1.5] }},
+                {{ of = "t", kind = "gaussian", count = 3 }},
+            ]
+            [sweep]
+            {sweep}
+            "#
+        );
+        parse(&text, Format::Toml, "spec.toml", Path::new("."), &[], None).unwrap()
+    }
+
+    #[test]
+    fn objectives_share_their_designs() {
+        let spec = spec(r#""training.objective" = ["dsm", "esm"]"#);
+        let seeds: Vec<u64> = spec
+            .cases
+            .iter()
+            .map(|c| part_seed(c, MONTE_CARLO))
+            .collect();
+        assert_eq!(seeds[0], seeds[1]);
+        // Both draw as many random numbers per model, so that their samplers start from the same points as well.
+        let after_training: Vec<u64> = spec
+            .cases
+            .iter()
+            .zip(&seeds)
+            .map(|(case, seed)| {
+                let Family::Linear(family) = &case.experiment.family else {
+                    panic!("not linear");
+                };
+                let training = case.experiment.training.unwrap();
+                let mut rng = model_rng(*seed, 3);
+                let mut trainer = Trainer::new(&case.experiment.problem, family, training);
+                trainer.train(&mut rng).unwrap();
+                rng.next_u64()
+            })
+            .collect();
+        assert_eq!(after_training[0], after_training[1]);
+    }
+
+    #[test]
+    fn seeds_of_models_with_target_noise_are_those_of_their_section() {
+        let spec = spec(r#""training.samples" = [20, 40]"#);
+        let seeds: Vec<u64> = spec
+            .cases
+            .iter()
+            .map(|c| part_seed(c, MONTE_CARLO))
+            .collect();
+        assert_ne!(seeds[0], seeds[1]);
+        for (case, seed) in spec.cases.iter().zip(seeds) {
+            let [data, diffusion, model, training] =
+                ["data", "diffusion", "model", "training"].map(|name| &case.resolved[name]);
+            let identity = format!(
+                "{} {data} {diffusion} {model} {training} {MONTE_CARLO}",
+                spec.seed
+            );
+            assert_eq!(seed, fnv1a(identity.as_bytes()));
+        }
+    }
 }

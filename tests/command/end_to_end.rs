@@ -96,6 +96,66 @@ fn a_sweep_writes_columns_and_figures_of_every_case() {
     is_valid(&schema(&place, "spec"), &result["spec"]);
 }
 
+const OBJECTIVES: &str = r#"sweep."training.objective"=["esm", "dsm"]"#;
+
+#[test]
+fn a_sweep_over_the_objective_takes_the_deviation_apart() {
+    let place = Place::with(SMALL);
+    let arguments = ["run", "spec.toml", "-o", "out", "--set", OBJECTIVES];
+    let printed = place.succeed(&arguments).out;
+    let (_, table) = printed.split_once("Deviation from").unwrap();
+    assert!(
+        table.contains("measured") && table.contains("predicted"),
+        "{table}"
+    );
+    for file in ["decomposition.svg", "decomposition.png"] {
+        assert!(place.path("out").join(file).exists() && printed.contains(file));
+    }
+    let stored = place.succeed(&["compare", "out"]).out;
+    for line in table.lines().filter(|line| line.contains("measured")) {
+        assert!(stored.contains(line.trim()), "{line}\nnot in\n{stored}");
+    }
+    let result = place.json("out/result.json");
+    is_valid(&schema(&place, "result"), &result);
+    for case in 0..2 {
+        for name in ["monte-carlo", "gaussian-field"] {
+            let d = density(&result, case, name);
+            let [gap, error] = ["gap_mass", "gap_mass_se"].map(|f| d[f].as_f64().unwrap());
+            assert!(
+                gap > 0.0 && gap < 1.0 && error > 0.0 && error < 0.5 * gap,
+                "{d}"
+            );
+            assert_eq!(numbers(&d["gap_mass_replicates"]).len(), 200);
+        }
+    }
+    let comparisons = result["cases"][1]["comparisons"].as_array().unwrap();
+    for c in comparisons {
+        let sampled = c["predicted"] == "gaussian-field";
+        assert_eq!(c["bands_within"].is_number(), sampled, "{c}");
+        assert_eq!(c["bands_bins"].is_number(), sampled, "{c}");
+    }
+    // The noisy target's case is the one that the spec without a sweep has.
+    let alone = place.result_of("alone", &[]);
+    assert_eq!(
+        density(&alone, 0, "monte-carlo"),
+        density(&result, 1, "monte-carlo")
+    );
+    fs::remove_file(place.path("out/decomposition.svg")).unwrap();
+    place.succeed(&["plot", "out"]);
+    assert!(place.path("out/decomposition.svg").exists());
+}
+
+/// With a single data point the exact target is the noisy one: models of both objectives differ only if their samples do.
+#[test]
+fn both_objectives_see_the_same_samples() {
+    let place = Place::with(&SMALL.replace("[[-1.0], [1.0]]", "[[0.5]]"));
+    let result = place.result_of("out", &["--set", OBJECTIVES]);
+    assert_eq!(result["cases"][0]["case"]["training.objective"], "esm");
+    for name in ["monte-carlo", "gaussian-field"] {
+        assert_eq!(density(&result, 0, name), density(&result, 1, name));
+    }
+}
+
 #[test]
 fn result_and_spec_satisfy_their_schemas() {
     for spec in [SMALL, NAIVE] {

@@ -1,7 +1,10 @@
 //! Distances on cases done by hand, and the noise floor against ensembles drawn over and over.
 
 use rand_distr::{Distribution, Gamma};
-use vkernel::compare::{Distances, kolmogorov_smirnov, total_variation, wasserstein};
+use vkernel::compare::{
+    BandAgreement, Distances, Gap, Quartiles, bootstrap_error, kolmogorov_smirnov, total_variation,
+    wasserstein,
+};
 use vkernel::density::{Bins, Ensemble, Masses, Member};
 use vkernel::monte_carlo::model_rng;
 use vkernel::numerics::normal;
@@ -236,4 +239,99 @@ fn ensemble_statistics_are_those_of_its_members() {
         );
     }
     assert_eq!((ensemble.folded(), ensemble.unresolved()), (0.5, 0.25));
+}
+
+#[test]
+fn gaps_by_hand() {
+    // From the emptiest: 0.003, then the first of the two bins of 0.004; the second would make 0.011 of 1.
+    let data = masses(&[0.001, 0.485, 0.004, 0.003, 0.5, 0.004, 0.003]);
+    let gap = Gap::of(&data);
+    let inside: Vec<bool> = (0..5).map(|bin| gap.contains(bin)).collect();
+    assert_eq!(inside, [false, true, true, false, false]);
+    assert!(!gap.contains(5));
+    close(gap.mass(&data), 0.011, 1.0, 1e-15, "data");
+    let model = masses(&[0.02, 0.4, 0.06, 0.05, 0.4, 0.04, 0.03]);
+    close(gap.mass(&model), 0.16, 1.0, 1e-15, "model");
+    // Bins without data are gaps, whatever the rest.
+    let atom = masses(&[0.0, 0.0, 1.0, 0.0, 0.0]);
+    let gap = Gap::of(&atom);
+    assert!(gap.contains(0) && !gap.contains(1) && gap.contains(2));
+}
+
+#[test]
+fn bands_by_hand() {
+    // Five bins; the last holds too little to be looked at.
+    let mean = [0.2, 0.3, 0.3, 0.199, 0.001];
+    let reference = Quartiles {
+        lower: &[0.1, 0.2, 0.2, 0.1, 0.0],
+        upper: &[0.2, 0.4, 0.3, 0.1, 0.0],
+    };
+    // Off by 0.1 of a width of 0.1 at one edge; by 0.19 and 0.15 of 0.2; by 0.25 of 0.1; a band of no width met exactly.
+    let predicted = Quartiles {
+        lower: &[0.11, 0.238, 0.175, 0.1, 0.5],
+        upper: &[0.2, 0.37, 0.3, 0.1, 0.5],
+    };
+    let agreement = BandAgreement::between(predicted, reference, &mean).unwrap();
+    assert_eq!((agreement.within, agreement.bins), (0.75, 4));
+    let itself = BandAgreement::between(reference, reference, &mean).unwrap();
+    assert_eq!(itself.within, 1.0);
+    assert_eq!(
+        BandAgreement::between(predicted, reference, &[1e-3; 5]),
+        None
+    );
+}
+
+/// The bootstrap error of a gap mass is its members' scatter over sqrt(n), and that of a difference keeps what members of
+/// the same index share.
+#[test]
+fn gap_masses_have_bootstrap_errors() {
+    let n = 400;
+    let bins = Bins {
+        low: 0.0,
+        high: 1.0,
+        count: 20,
+    };
+    let fixed = histogram(1, 22);
+    let gap = Gap::of(&masses(
+        &exponents(22)
+            .iter()
+            .map(|a| (8.0 * a).exp())
+            .collect::<Vec<_>>(),
+    ));
+    let mixed = |i: u64, share: f64| {
+        let own = histogram(2000 + i, 22);
+        let cells = own.cells.iter().zip(&fixed.cells);
+        masses(
+            &cells
+                .map(|(a, f)| (1.0 - share) * a + share * f)
+                .collect::<Vec<_>>(),
+        )
+    };
+    let replicates = |share: f64| -> Vec<f64> {
+        let mut ensemble = Ensemble::new(bins);
+        let member = |(): &mut (), i| {
+            Ok(Member {
+                masses: mixed(i, share),
+                unresolved: 0.0,
+                folds: false,
+                seconds: (0.0, 0.0),
+            })
+        };
+        ensemble
+            .extend::<_, ()>(n, || (), member, |_| Ok(()))
+            .unwrap();
+        ensemble.replicates().iter().map(|r| gap.mass(r)).collect()
+    };
+    let (own, other) = (replicates(0.0), replicates(0.1));
+    let scatter: Vec<f64> = (0..n).map(|i| gap.mass(&mixed(i, 0.0))).collect();
+    let expected = (moments(&scatter).1 / n as f64).sqrt();
+    let error = bootstrap_error(&own).unwrap();
+    println!("gap mass: bootstrap error {error:.5}, scatter over sqrt(n) {expected:.5}");
+    // 200 replicates know their standard deviation to 5 %.
+    close(error, expected, expected, 0.25, "standard error");
+    // 0.9 a + 0.1 f - a = 0.1 (f - a), replicate by replicate.
+    let differences: Vec<f64> = other.iter().zip(&own).map(|(b, a)| b - a).collect();
+    let error_of_difference = bootstrap_error(&differences).unwrap();
+    close(error_of_difference, 0.1 * error, error, 1e-10, "difference");
+    assert_eq!(bootstrap_error(&[0.5]), None);
 }

@@ -25,12 +25,12 @@ pub(super) struct Look {
 
 const GREY: RGBColor = RGBColor(130, 130, 130);
 const BLACK: RGBColor = RGBColor(0, 0, 0);
-const ORANGE: RGBColor = RGBColor(230, 159, 0);
-const SKY_BLUE: RGBColor = RGBColor(86, 180, 233);
-const BLUISH_GREEN: RGBColor = RGBColor(0, 158, 115);
+pub(super) const ORANGE: RGBColor = RGBColor(230, 159, 0);
+pub(super) const SKY_BLUE: RGBColor = RGBColor(86, 180, 233);
+pub(super) const BLUISH_GREEN: RGBColor = RGBColor(0, 158, 115);
 const BLUE: RGBColor = RGBColor(0, 114, 178);
 const VERMILION: RGBColor = RGBColor(213, 94, 0);
-const REDDISH_PURPLE: RGBColor = RGBColor(204, 121, 167);
+pub(super) const REDDISH_PURPLE: RGBColor = RGBColor(204, 121, 167);
 
 impl Look {
     /// The same, `factor` times as fine.

@@ -2,6 +2,7 @@
 
 mod case;
 mod curves;
+mod decomposition;
 mod panel;
 mod scene;
 mod sweep;
@@ -68,8 +69,12 @@ pub fn titled_case_figure(
 /// # Errors
 /// As [`case_figure`], or fewer than two cases.
 pub fn sweep_figure(result: &RunResult, path_stem: &Path) -> Result<Vec<PathBuf>, FigureError> {
+    write_pages(&sweep::scenes(result)?, path_stem)
+}
+
+fn write_pages(scenes: &[Scene], path_stem: &Path) -> Result<Vec<PathBuf>, FigureError> {
     let mut written = Vec::new();
-    for (page, scene) in sweep::scenes(result)?.iter().enumerate() {
+    for (page, scene) in scenes.iter().enumerate() {
         let stem = match page {
             0 => path_stem.to_path_buf(),
             _ => appended(path_stem, &format!("-{}", page + 1)),
@@ -79,8 +84,20 @@ pub fn sweep_figure(result: &RunResult, path_stem: &Path) -> Result<Vec<PathBuf>
     Ok(written)
 }
 
+/// Draws the decomposition of the deviation from the training distribution and writes `<path_stem>.svg` and
+/// `<path_stem>.png` (further pages as [`sweep_figure`]); nothing when no pair of cases differs in the objective alone.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn decomposition_figure(
+    result: &RunResult,
+    path_stem: &Path,
+) -> Result<Vec<PathBuf>, FigureError> {
+    write_pages(&decomposition::scenes(result)?, path_stem)
+}
+
 /// Draws everything there is to draw of a result into the directory `dir`: `density.svg` and `.png` of a single case, or
-/// `case-<n>-<swept values>.*` of every case and `sweep.*` with all of them. Returns the files in this order.
+/// `case-<n>-<swept values>.*` of every case and `sweep.*` with all of them; `decomposition.*` where objectives are swept. Returns the files in this order.
 ///
 /// # Errors
 /// As [`case_figure`].
@@ -102,6 +119,7 @@ pub fn write_figures(result: &RunResult, dir: &Path) -> Result<Vec<PathBuf>, Fig
     let mut written: Vec<PathBuf> = figures.into_iter().flatten().collect();
     if !result.cases.is_empty() {
         written.extend(sweep_figure(result, &dir.join("sweep"))?);
+        written.extend(decomposition_figure(result, &dir.join("decomposition"))?);
     }
     Ok(written)
 }

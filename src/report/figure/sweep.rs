@@ -117,7 +117,9 @@ fn swept_values(cases: &[CaseResult]) -> BTreeMap<&str, Vec<&Value>> {
 }
 
 /// The last part of each key, where no other key shares it.
-fn short_names<'a>(keys: impl Iterator<Item = &'a str> + Clone) -> BTreeMap<String, String> {
+pub(super) fn short_names<'a>(
+    keys: impl Iterator<Item = &'a str> + Clone,
+) -> BTreeMap<String, String> {
     let last = |key: &'a str| key.rsplit('.').next().unwrap_or(key);
     keys.clone()
         .map(|key| {
@@ -460,7 +462,7 @@ impl Frame {
     }
 }
 
-fn plain(content: String, at: (f64, f64), em: f64) -> Text {
+pub(super) fn plain(content: String, at: (f64, f64), em: f64) -> Text {
     Text {
         content,
         at,
@@ -472,7 +474,7 @@ fn plain(content: String, at: (f64, f64), em: f64) -> Text {
 }
 
 /// The size at which a text is no longer than `room`, at most `em`.
-fn fitting(content: &str, em: f64, room: f64) -> Result<f64, FigureError> {
+pub(super) fn fitting(content: &str, em: f64, room: f64) -> Result<f64, FigureError> {
     Ok(em * (room / text_width(content, em)?.max(1.0)).min(1.0))
 }
 
