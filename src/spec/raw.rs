@@ -296,7 +296,7 @@ pub(super) struct RawPredict {
     #[schemars(range(min = 2))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draws: Option<u64>,
-    /// linear: trajectories per draw. Default 64 with stratified starts (at least 32), monte_carlo.particles with random
+    /// linear: trajectories per draw. Default 32 with stratified starts (the least), monte_carlo.particles with random
     /// ones (at least 8).
     #[schemars(range(min = 8))]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -350,7 +350,7 @@ impl Quenched {
             0.0
         };
         let target = &layer.rest.target * share + &rows * targets / p;
-        let factor = if 4 * n > f || layer.training.ridge == 0.0 {
+        let factor = if 2 * n > f || layer.training.ridge == 0.0 {
             Factor::primal(&layer.rest, &rows, share, p, layer.training.ridge)?
         } else {
             Factor::dual(&layer.rest, &rows, share, p, layer.training.ridge)?

@@ -17,7 +17,7 @@ use crate::spec::raw::RawPredict;
 /// trajectories of each.
 const DRAWS: u64 = 2000;
 const TOLERANCE: f64 = 0.02;
-const STRATIFIED_PARTICLES: u64 = 64;
+const STRATIFIED_PARTICLES: u64 = 32;
 
 /// The theory side.
 pub(super) fn resolve(
