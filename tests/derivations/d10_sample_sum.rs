@@ -332,7 +332,7 @@ fn d10_6_generating_function_and_third_cumulant_of_draws() {
             let u = direction(&covariance, which, 1.0);
             let phases: Vec<f64> = all
                 .iter()
-                .map(|w| u.dot(&(w - &de.mean.column(0))))
+                .map(|w| u.dot(&(w - de.mean.column(0))))
                 .collect();
             for sign in [1.0, -1.0] {
                 let own: Vec<f64> = phases.iter().map(|p| (sign * p).exp()).collect();
