@@ -20,13 +20,14 @@ pub struct DeterministicEquivalent {
     pub resolvent: DMatrix<f64>,
     /// delta = z^T Q z / P at every node: the leverage of a sample there.
     pub leverage: Vec<f64>,
-    /// Iterations and last change of the two fixed points (leverage; covariance, the worst of its blocks).
+    /// Iterations and last change of the two fixed points (leverage; covariance, the worst of its blocks). The first change
+    /// bounds what is left in ln(1 + delta); the second bounds c = z^T C z where leverages are of order one (D9.3, D9.4).
     pub iterations: (usize, usize),
     pub changes: (f64, f64),
     /// E[delta/(1+delta)] P: how many weights the samples determine.
     pub effective_features: f64,
     /// Size of the covariance recursion's second correction relative to its first (largest value over nodes): what the
-    /// models' fluctuations add to themselves.
+    /// models' fluctuations add to themselves. Of a cold start: from a start near the solution it is the ratio of errors.
     pub amplification: f64,
 }
 

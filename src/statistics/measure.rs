@@ -14,7 +14,7 @@ pub trait Measure: Sync {
 
     fn nodes(&self) -> usize;
 
-    /// z^T M z at every node, M symmetric F x F.
+    /// z^T M z at every node, M of shape F x F (only its symmetric part counts).
     fn quadratic(&self, matrix: &DMatrix<f64>) -> Vec<f64>;
 
     /// u^T z at every node, u of length F.

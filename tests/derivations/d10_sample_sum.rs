@@ -50,6 +50,7 @@ impl Case {
             &population,
             self.training.samples,
             self.training.ridge,
+            1e-10,
             None,
         );
         (population, de.unwrap())
@@ -210,7 +211,7 @@ fn d10_3_generating_function_from_its_definition() {
     let case = noisy();
     let at = |level: u32, u: &DVector<f64>| {
         let population = Population::new(&case.problem, &case.family, &case.training, level);
-        let de = deterministic_equivalent(&population, 40, 0.3, None).unwrap();
+        let de = deterministic_equivalent(&population, 40, 0.3, 1e-10, None).unwrap();
         let sum = SampleSum::new(&population, &de, &case.training).unwrap();
         let value = sum.tilt(u.as_slice()).value();
         (value, de)

@@ -35,7 +35,7 @@ fn heavy(features: usize, nodes: usize, seed: u64) -> Dense {
 }
 
 fn solve(measure: &Dense, samples: usize, ridge: f64) -> DeterministicEquivalent {
-    deterministic_equivalent(measure, samples, ridge, None).unwrap()
+    deterministic_equivalent(measure, samples, ridge, 1e-10, None).unwrap()
 }
 
 struct Ensemble {
@@ -853,7 +853,7 @@ fn d9_13_iterations() {
         );
         assert!(de.iterations.0 <= counted.0 && de.iterations.1 <= counted.1);
         assert!(de.changes.0 <= 1e-10 && de.changes.1 <= 1e-10);
-        let again = deterministic_equivalent(&measure, samples, ridge, Some(&de)).unwrap();
+        let again = deterministic_equivalent(&measure, samples, ridge, 1e-10, Some(&de)).unwrap();
         assert_eq!(again.iterations, (1, 1));
     }
 }

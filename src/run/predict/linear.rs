@@ -419,7 +419,7 @@ fn describe_equivalent(equivalent: &Equivalent<'_>, kind: &str, set: &mut Predic
             "leverage_residual": fine.changes.0,
             "covariance_iterations": fine.iterations.1,
             "covariance_residual": fine.changes.1,
-            "covariance_amplification": fine.amplification,
+            "covariance_amplification": equivalent.coarse.amplification,
             "quadrature_nodes": equivalent.refinement.nodes,
             "quadrature_level": equivalent.refinement.level,
             "quadrature_relative_change": equivalent.refinement.change,
