@@ -5,14 +5,14 @@ use rand::RngExt;
 use rand_distr::{Binomial, Distribution};
 use rayon::prelude::*;
 use vkernel::compare::total_variation;
-use vkernel::density::{Bins, Masses, PushForward, Refinement};
+use vkernel::density::{Bins, Masses, PushForward, Refinement, flow_tangents, gaussianity};
 use vkernel::experiment::{Process, SamplerOptions, Scheme, Spacing};
 use vkernel::family::features::{Factor, FeatureSet, Gaussian, Polynomial, ProductFeatures};
 use vkernel::family::{Linear, LinearDenoiser, SampleRows};
 use vkernel::numerics::random::stream;
 use vkernel::problem::{Data, Objective, Prediction, Problem, Training, Weighting};
 use vkernel::sampler::PfOde;
-use vkernel::statistics::{Equivalent, Measure, QuenchedLayer, by_leverage, equivalent};
+use vkernel::statistics::{Equivalent, Measure, QuenchedLayer, SampleSum, by_leverage, equivalent};
 
 use super::common::*;
 
@@ -330,4 +330,67 @@ fn d11_6_the_average_moves_to_second_order() {
         (slopes.0 - 1.0).abs() <= 0.1 && (slopes.1 - 2.0).abs() <= 0.3,
         "{slopes:?}"
     );
+}
+
+/// Skewness and kurtosis of x_0 to first order against draws of the sum over samples, which has these cumulants without
+/// what the models' own spread adds to the residuals; with the exact target a residual is certain at each node.
+#[test]
+fn d11_8_shape_of_the_end_points_against_draws() {
+    let (problem, family, training) = setting();
+    let training = Training {
+        objective: Objective::Esm,
+        samples: 300,
+        ..training
+    };
+    let mut equivalent = equivalent(&problem, &family, &training).unwrap();
+    let misfit = equivalent.population.misfit(&equivalent.coarse.mean);
+    equivalent.noise = misfit.iter().map(|m| m * m).collect();
+    let options = SamplerOptions {
+        process: Process::PfOde,
+        scheme: Scheme::Ddim,
+        steps: 40,
+        grid: Spacing::Log,
+        tolerance: 1e-6,
+    };
+    let flow = PfOde::new(&problem, &options);
+    let shape = gaussianity(&problem, &family, &flow, &equivalent, training.samples).unwrap();
+
+    let sigma = problem.diffusion.sigma(problem.t_max);
+    let starts: Vec<f64> = (0..24)
+        .map(|i| sigma * vkernel::numerics::normal::quantile((f64::from(i) + 0.5) / 24.0))
+        .collect();
+    let tangents = flow_tangents(
+        &problem,
+        &family,
+        &flow,
+        &equivalent.weights,
+        &starts,
+        false,
+    )
+    .unwrap();
+    let sum = SampleSum::new(&equivalent.population, &equivalent.coarse, &training).unwrap();
+    let mean = equivalent.coarse.mean.column(0).into_owned();
+    let ends: Vec<DVector<f64>> = (0..60_000_u64)
+        .into_par_iter()
+        .map(|i| {
+            let mut weights = DVector::zeros(mean.len());
+            sum.draw(&mut stream(19, i), weights.as_mut_slice());
+            tangents.tangent.tr_mul(&(weights - &mean))
+        })
+        .collect();
+    let n = ends.len() as f64;
+    let (mut skewness, mut kurtosis) = (0.0, 0.0);
+    for j in 0..starts.len() {
+        let moment = |k: i32| ends.iter().map(|e| e[j].powi(k)).sum::<f64>() / n;
+        skewness += (moment(3) / moment(2).powf(1.5)).abs() / starts.len() as f64;
+        kurtosis += (moment(4) / moment(2).powi(2) - 3.0) / starts.len() as f64;
+    }
+    println!("{shape:?}; draws: skewness {skewness:.4}, excess kurtosis {kurtosis:.4}");
+    // Five standard errors of one start, sqrt(6/n) and sqrt(24/n) and more by the kurtosis itself, and the 3/P that the
+    // formula drops.
+    let inflation = 1.0 + kurtosis;
+    let (se3, se4) = ((6.0 / n).sqrt() * inflation, (24.0 / n).sqrt() * inflation);
+    let dropped = 3.0 / training.samples as f64;
+    assert!((shape.skewness - skewness).abs() <= 5.0 * se3 + dropped);
+    assert!((shape.excess_kurtosis - kurtosis).abs() <= 5.0 * se4 + dropped);
 }
