@@ -153,7 +153,7 @@ fn defaults_of_the_linear_family() {
         [Method::MeanField, Method::GaussianField]
     );
     assert_eq!((e.predict.draws, e.predict.one_loop), (2000, false));
-    assert_eq!((e.predict.particles, e.predict.tolerance), (32, 0.02));
+    assert_eq!((e.predict.particles, e.predict.tolerance), (256, 0.02));
     assert_eq!((e.monte_carlo.models, e.monte_carlo.particles), (1000, 256));
     assert_eq!(e.monte_carlo.start, Start::Stratified);
     // A quarter of the spread of 2, which is more than four standard deviations of the noise at t_min.
@@ -283,7 +283,7 @@ fn the_resolved_spec_fills_in_every_default() {
                 "statistics": "quenched-layer",
                 "methods": ["mean-field", "gaussian-field"],
                 "draws": 2000,
-                "particles": 32,
+                "particles": 256,
                 "tolerance": 0.02,
                 "one_loop": false
             },

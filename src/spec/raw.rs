@@ -296,8 +296,8 @@ pub(super) struct RawPredict {
     #[schemars(range(min = 2))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draws: Option<u64>,
-    /// linear: trajectories per draw. Default 32 with stratified starts (the least), monte_carlo.particles with random
-    /// ones (at least 8).
+    /// linear: trajectories per draw, at least 8, or 32 with stratified starts. The average density needs few, bands over
+    /// single densities as many as the models they are compared with. Default monte_carlo.particles.
     #[schemars(range(min = 8))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub particles: Option<u64>,

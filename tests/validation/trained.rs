@@ -10,6 +10,7 @@ fn gap(samples: usize, models: usize) -> (f64, f64) {
         format!("training.samples={samples}"),
         format!("monte_carlo.models={models}"),
         format!("predict.draws={models}"),
+        "predict.statistics=\"sandwich\"".to_owned(),
         "predict.methods=[\"gaussian-field\"]".to_owned(),
     ];
     let spec = vkernel::spec::load(&experiment_file("gap.toml"), &overrides, None).unwrap();

@@ -13,11 +13,9 @@ use crate::spec::fields::{refuse, refuse_inapplicable};
 use crate::spec::path::FieldPath;
 use crate::spec::raw::RawPredict;
 
-/// Defaults of `draws`, `tolerance`, and of `particles` from stratified starts: an average over many draws needs few
-/// trajectories of each.
+/// Defaults of `draws` and `tolerance`.
 const DRAWS: u64 = 2000;
 const TOLERANCE: f64 = 0.02;
-const STRATIFIED_PARTICLES: u64 = 32;
 
 /// The theory side.
 pub(super) fn resolve(
@@ -47,11 +45,12 @@ pub(super) fn resolve(
         check_one_loop(&methods, sampler)?;
     }
     let draws = *raw.draws.get_or_insert(DRAWS);
-    let (particles, least) = match monte_carlo.start {
-        Start::Stratified => (STRATIFIED_PARTICLES, 32),
-        Start::Random => (monte_carlo.particles as u64, 8),
+    let least = match monte_carlo.start {
+        Start::Stratified => 32,
+        Start::Random => 8,
     };
-    let particles = *raw.particles.get_or_insert(particles);
+    // The resolution of the trained models: bands over single densities are compared at the same.
+    let particles = *raw.particles.get_or_insert(monte_carlo.particles as u64);
     let tolerance = match statistics {
         StatisticsKind::QuenchedLayer => *raw.tolerance.get_or_insert(TOLERANCE),
         _ => {
