@@ -5,13 +5,13 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use std::path::Path;
 
-use vkernel::density::{Bins, Generator, PushForward, Refinement};
+use vkernel::density::{Bins, Generator, PushForward, Refinement, choose_layer};
 use vkernel::experiment::Experiment;
 use vkernel::family::{Denoiser1d, Family, Linear, LinearDenoiser};
 use vkernel::monte_carlo::{Trainer, model_rng};
 use vkernel::numerics::linalg;
 use vkernel::spec::{Format, parse};
-use vkernel::statistics::sandwich;
+use vkernel::statistics::{equivalent, sandwich};
 
 /// The Fig. 2 panel with `side` x `side` features and `samples` samples.
 fn panel(side: usize, samples: usize) -> Experiment {
@@ -142,9 +142,36 @@ fn statistics(c: &mut Criterion) {
             BenchmarkId::new("sandwich", format!("F{}", side * side)),
             |b| b.iter(|| sandwich(&experiment.problem, linear(&experiment), &training)),
         );
+        group.bench_function(
+            BenchmarkId::new("equivalent", format!("F{}", side * side)),
+            |b| b.iter(|| equivalent(&experiment.problem, linear(&experiment), &training)),
+        );
     }
     group.finish();
 }
 
-criterion_group!(benches, training, sampling, statistics);
+/// One draw of the weights given a quenched layer; compare with `training/train`.
+fn layer(c: &mut Criterion) {
+    let mut group = c.benchmark_group("layer");
+    group.sample_size(10);
+    for samples in [64, 256, 1024] {
+        let experiment = panel(16, samples);
+        let family = linear(&experiment);
+        let training = experiment.training.expect("the panel is trained");
+        let statistics = equivalent(&experiment.problem, family, &training)
+            .expect("the panel has its statistics");
+        let choice = choose_layer(&experiment, family, training, &statistics, 0.02, 1)
+            .expect("the panel has a layer");
+        let mut index = 0;
+        group.bench_function(BenchmarkId::new("draw", format!("F256/P{samples}")), |b| {
+            b.iter(|| {
+                index += 1;
+                choice.layer.weights(&mut model_rng(1, index))
+            })
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, training, sampling, statistics, layer);
 criterion_main!(benches);

@@ -1,6 +1,6 @@
 //! Distances between binned densities, and what sampling noise makes of them (derivations/08-distances.md).
 
-use crate::density::{Bins, Masses};
+use crate::histogram::{Bins, Masses};
 
 /// Total variation, (1/2) sum |a - b| over the bins and the mass outside as one more bin.
 pub fn total_variation(a: &Masses, b: &Masses) -> f64 {

@@ -11,15 +11,16 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`numerics`] | panel quadrature, sequential dense linear algebra, streaming quantiles |
+//! | [`numerics`] | panel quadrature, accelerated fixed points, sequential dense linear algebra, streaming quantiles |
 //! | [`problem`] | data, forward process, DSM target and its covariance, training protocol |
 //! | [`family`] | score models as feature kernels: naive and linear, with exact derivatives |
 //! | [`experiment`] | one resolved case: a problem, a family, a sampler, what to predict and to train |
 //! | [`sampler`] | time grids, one-step schemes of the PF-ODE and their tangents, the reverse SDE |
-//! | [`statistics`] | mean and covariance of the trained weights; the V-kernel as an operator |
-//! | [`density`] | the solvers: mean-field, semiclassical, gaussian-field, fokker-planck |
+//! | [`statistics`] | mean and covariance of the trained weights (sandwich, deterministic equivalent), the quenched layer, the sum over samples with its cumulants, the V-kernel as an operator |
+//! | [`histogram`] | binned densities |
+//! | [`compare`] | distances between densities, their noise floors, agreement of bands, gap mass |
+//! | [`density`] | the solvers: mean-field, semiclassical, gaussian-field (with or without a layer), sample-sum, fokker-planck |
 //! | [`monte_carlo`] | ensembles of trained models, sampled |
-//! | [`compare`] | distances between densities and their noise floors |
 //! | [`spec`] | the input edge: spec files, overrides, sweeps, and their errors |
 //! | [`report`] | the output edge: result files, the table, the figures |
 //! | [`run`] | the main job: every case predicted, trained, compared; resumable |
@@ -65,6 +66,7 @@ pub mod compare;
 pub mod density;
 pub mod experiment;
 pub mod family;
+pub mod histogram;
 pub mod monte_carlo;
 pub mod numerics;
 pub mod problem;

@@ -1,6 +1,5 @@
 //! Density solvers: from the statistics of the learned score to the density it typically generates.
 
-mod bins;
 mod ensemble;
 mod fokker_planck;
 mod gaussian_field;
@@ -13,7 +12,6 @@ mod random_field;
 mod sample_sum_field;
 mod semiclassical;
 
-pub use bins::{Bins, Masses};
 pub use ensemble::{Ensemble, Member};
 pub use fokker_planck::{FokkerPlanck, WhiteNoise, fokker_planck};
 pub use gaussian_field::GaussianField;
@@ -25,6 +23,8 @@ pub use push_forward::{PushForward, Refinement};
 pub use random_field::RandomField;
 pub use sample_sum_field::SampleSumField;
 pub use semiclassical::{Semiclassical, flow_tangents, semiclassical};
+
+pub use crate::histogram::{Bins, Masses};
 
 use thiserror::Error;
 

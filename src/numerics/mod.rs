@@ -1,5 +1,5 @@
-//! What no crate gives in the form needed here: panel quadrature, sequential dense linear algebra on nalgebra
-//! storage, the normal distribution's shorthand, streaming quantiles, a stable hash.
+//! What no crate gives in the form needed here: panel quadrature, accelerated fixed points, sequential dense linear
+//! algebra on nalgebra storage, the normal distribution's shorthand, random streams, streaming quantiles, a stable hash.
 
 pub mod anderson;
 pub mod hash;

@@ -23,6 +23,8 @@ const STRIP: f64 = 54.0;
 const LEFT: f64 = 290.0;
 /// Right of the panels: the row labels.
 const RIGHT: f64 = 150.0;
+/// From one line of a row label to the next.
+const LINE: f64 = 90.0;
 const TOP: f64 = 190.0;
 const GAP: f64 = 60.0;
 /// Between rows: room for the strip over each panel.
@@ -40,8 +42,8 @@ struct Grid {
     rows: Vec<Vec<Option<usize>>>,
     /// Over the columns; empty when each panel has its own label.
     columns: Vec<String>,
-    /// Beside the rows; empty likewise.
-    row_labels: Vec<String>,
+    /// Beside the rows, one line per swept key; empty likewise.
+    row_labels: Vec<Vec<String>>,
     /// Over each panel, by case; empty when rows and columns say it.
     own_labels: Vec<String>,
 }
@@ -134,14 +136,13 @@ pub(super) fn short_names<'a>(
         .collect()
 }
 
-fn label(case: &CaseResult, keys: &[&str], short: &BTreeMap<String, String>) -> String {
+fn label(case: &CaseResult, keys: &[&str], short: &BTreeMap<String, String>) -> Vec<String> {
     keys.iter()
         .filter_map(|key| {
             let value = case.case.get(*key)?;
             Some(format!("{} = {}", short.get(*key)?, swept_value(value)))
         })
-        .collect::<Vec<_>>()
-        .join(", ")
+        .collect()
 }
 
 fn crossed(
@@ -221,7 +222,10 @@ fn wrapped(cases: &[CaseResult], short: &BTreeMap<String, String>) -> Grid {
             .collect(),
         columns: Vec::new(),
         row_labels: Vec::new(),
-        own_labels: cases.iter().map(|case| label(case, &keys, short)).collect(),
+        own_labels: cases
+            .iter()
+            .map(|case| label(case, &keys, short).join(", "))
+            .collect(),
     }
 }
 
@@ -254,7 +258,9 @@ impl Sheet<'_> {
         };
         let bottom = frame.place(rows.len() - 1, 0).1 + frame.height;
         let right = frame.place(0, columns - 1).0 + frame.width;
-        let page_width = (right + RIGHT).max(3300.0);
+        let lines = self.grid.row_labels.iter().map(Vec::len).max().unwrap_or(1);
+        let beside = RIGHT + LINE * lines.saturating_sub(1) as f64;
+        let page_width = (right + beside).max(3300.0);
         let (entries, legend_height) = self.legend(bottom + 290.0, page_width)?;
         let mut scene = Scene::new(page_width, bottom + 290.0 + legend_height);
         for (row, places) in rows.iter().enumerate() {
@@ -337,24 +343,21 @@ impl Sheet<'_> {
                 ..plain(label.clone(), at, fitting(label, LABEL, frame.width)?)
             });
         }
-        for (row, label) in self
-            .grid
-            .row_labels
-            .iter()
-            .skip(first)
-            .take(rows)
-            .enumerate()
-        {
+        let row_labels = self.grid.row_labels.iter().skip(first).take(rows);
+        for (row, lines) in row_labels.enumerate() {
             let (_, top) = frame.place(row, 0);
-            scene.text(Text {
-                align: Align::Centre,
-                upwards: true,
-                ..plain(
-                    label.clone(),
-                    (right + 85.0, top + 0.5 * frame.height),
-                    fitting(label, LABEL, frame.height + frame.row_gap)?,
-                )
-            });
+            for (line, label) in lines.iter().enumerate() {
+                let x = right + 85.0 + LINE * line as f64;
+                scene.text(Text {
+                    align: Align::Centre,
+                    upwards: true,
+                    ..plain(
+                        label.clone(),
+                        (x, top + 0.5 * frame.height),
+                        fitting(label, LABEL, frame.height + frame.row_gap)?,
+                    )
+                });
+            }
         }
         scene.text(Text {
             align: Align::Centre,
