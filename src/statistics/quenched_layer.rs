@@ -287,7 +287,6 @@ impl Rest {
             .map(|(r, d)| r / (1.0 + d))
             .collect();
         let sigma = population.gram(&shrunk);
-        let (values, vectors) = linalg::symmetric_eigen(&sigma)?;
         let target = population.cross(&shrunk).column(0).into_owned();
         let amplitude: Vec<f64> = equivalent
             .noise
@@ -301,7 +300,12 @@ impl Rest {
         if probability > 0.0 {
             noise.ger(-1.0 / (p * probability), &mean, &mean, 1.0);
         }
-        let (spectrum, mut noise) = linalg::symmetric_eigen(&noise)?;
+        // The two decompositions are most of the work, and sequential each.
+        let (average, fluctuation) = rayon::join(
+            || linalg::symmetric_eigen(&sigma),
+            || linalg::symmetric_eigen(&noise),
+        );
+        let ((values, vectors), (spectrum, mut noise)) = (average?, fluctuation?);
         for (mut column, v) in noise.column_iter_mut().zip(&spectrum) {
             column *= v.max(0.0).sqrt();
         }
