@@ -815,7 +815,7 @@ fn sweeps_of_one_and_of_three_keys() {
     files.extend(sweep_figure(&three, &dir.path().join("three")).unwrap());
     assert_eq!(files.len(), 4);
     let svg = fs::read_to_string(&files[2]).unwrap();
-    assert!(svg.contains(">\nt_min = 0.01, ridge = 0.2\n</text>"));
+    assert!(svg.contains(">\nt_min = 0.01\n</text>") && svg.contains(">\nridge = 0.2\n</text>"));
     for png in [&files[1], &files[3]] {
         assert!(png_size(png).0 >= 1600);
     }

@@ -42,10 +42,9 @@ fn run_writes_a_whole_result() {
         "mean-field",
         "monte-carlo",
         "pf-ode",
-        "semiclassical",
     ];
     assert_eq!(names, all);
-    assert_eq!(case["comparisons"].as_array().unwrap().len(), 4);
+    assert_eq!(case["comparisons"].as_array().unwrap().len(), 3);
     assert_eq!(case["recommended"], "gaussian-field");
     for name in all {
         let d = density(&result, 0, name);
@@ -56,6 +55,41 @@ fn run_writes_a_whole_result() {
     }
     assert_eq!(density(&result, 0, "monte-carlo")["models"], 130);
     assert_eq!(density(&result, 0, "gaussian-field")["models"], 100);
+}
+
+/// Cases that differ only in what is predicted have one ensemble between them, and each its own methods.
+#[test]
+fn statistics_share_their_models() {
+    let place = Place::with(SMALL);
+    let sweep = r#"sweep."predict.statistics"=["sandwich", "equivalent", "quenched-layer"]"#;
+    let result = place.result_of("out", &["--set", sweep]);
+    is_valid(&schema(&place, "result"), &result);
+    let methods = [
+        &["mean-field", "semiclassical", "gaussian-field"][..],
+        &[
+            "mean-field",
+            "semiclassical",
+            "gaussian-field",
+            "sample-sum",
+        ],
+        &["mean-field", "gaussian-field"],
+    ];
+    let alone = place.result_of("alone", &[]);
+    for (case, methods) in methods.iter().enumerate() {
+        assert_eq!(
+            density(&result, case, "monte-carlo"),
+            density(&alone, 0, "monte-carlo")
+        );
+        let densities = result["cases"][case]["densities"].as_object().unwrap();
+        assert_eq!(densities.len(), 3 + methods.len());
+        for method in *methods {
+            assert!(densities.contains_key(*method), "{case}: {method}");
+            assert!(result["cases"][case]["trust"][*method]["reason"].is_string());
+        }
+    }
+    let layer = &result["cases"][2]["diagnostics"]["quenched_layer"];
+    assert!(layer["expected_samples"].as_f64().unwrap() <= 40.0);
+    assert!(layer["estimated_error"].as_f64().unwrap() <= 0.02);
 }
 
 #[test]
@@ -205,7 +239,7 @@ fn predict_trains_nothing_and_train_predicts_nothing() {
         assert_eq!(whole[name], *d, "{name}");
     }
     assert!(!densities(&theory).contains_key("monte-carlo"));
-    assert_eq!(densities(&theory).len(), 5);
+    assert_eq!(densities(&theory).len(), 4);
     assert_eq!(theory["cases"][0]["trust"], both["cases"][0]["trust"]);
     let names: Vec<String> = densities(&models).keys().cloned().collect();
     assert_eq!(names, ["data", "monte-carlo", "pf-ode"]);
