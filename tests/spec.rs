@@ -653,7 +653,12 @@ fn the_memory_of_a_case_is_estimated() {
     let need = vkernel::spec::MemoryEstimate::of(&spec.cases[0].experiment);
     assert_eq!((need.features, need.samples), (8, 1024));
     assert_eq!(need.training_per_thread, 8 * (1024 * 8 + 8 * 8));
-    assert_eq!(need.statistics, 12 * 8 * 8 * 8);
+    // Twelve matrices, and per node of the first two quadratures the features of space and 24 numbers.
+    assert!((1_000..1_000_000).contains(&need.nodes), "{}", need.nodes);
+    assert_eq!(
+        need.statistics,
+        12 * 8 * 8 * 8 + 5 * need.nodes * (8 + 24) * 8
+    );
     // Two running averages: sums, squares and 200 bootstrap replicates, and 1537 counts, per bin. The number of models
     // does not enter.
     assert_eq!(need.densities, 2 * 60 * (8 * 202 + 4 * 1537 + 8));

@@ -74,15 +74,25 @@ fn time_panels(problem: &Problem, family: &Linear) -> Vec<(f64, f64)> {
 }
 
 impl<'a> Population<'a> {
-    /// Number of nodes that [`Population::new`] would lay at the coarsest level; every level has four times as many.
+    /// Estimate of the number of nodes that [`Population::new`] lays at the coarsest level (every level has four times as
+    /// many), in constant time whatever the scales: what would be absurdly many saturates.
     pub fn coarsest_nodes(problem: &Problem, family: &Linear) -> u64 {
-        let times = Rule::composite(&time_panels(problem, family), 0);
-        let panels: usize = times
-            .nodes
-            .par_iter()
-            .map(|&t| space_panels(&LinePosterior::new(problem, t), family).len())
+        const SAMPLED_TIMES: u32 = 16;
+        let span = problem.t_max - problem.t_min;
+        let longest = (1.5 * family.features.time.scale()).min(span / 8.0);
+        let panels = |t: f64| expected_panels(&LinePosterior::new(problem, t), family);
+        let doublings = (longest / problem.t_min).log2().ceil().max(0.0) as i32;
+        let graded: f64 = (0..doublings)
+            .map(|j| panels((problem.t_min * 2.0_f64.powi(j)).min(problem.t_max)))
             .sum();
-        Rule::nodes_per_panel() as u64 * panels as u64
+        let middle = |i: u32| (f64::from(i) + 0.5) / f64::from(SAMPLED_TIMES);
+        let mean = (0..SAMPLED_TIMES)
+            .map(|i| panels(problem.t_min + span * middle(i)))
+            .sum::<f64>()
+            / f64::from(SAMPLED_TIMES);
+        let per_panel = (Rule::nodes_per_panel() as f64).powi(2);
+        // A conversion from f64 saturates.
+        (per_panel * (graded + (span / longest).ceil() * mean)) as u64
     }
 
     /// Bytes that a population of so many nodes holds, with what a fixed point on it needs besides: per node the features
@@ -488,6 +498,26 @@ impl Slice {
             }
         }
     }
+}
+
+/// About as many panels as [`space_panels`] lays.
+fn expected_panels(posterior: &LinePosterior, family: &Linear) -> f64 {
+    let features = &family.features.space[0];
+    let support = features
+        .support()
+        .unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    let marginals: Vec<(f64, f64)> = posterior.marginals().collect();
+    let narrowest = marginals.iter().map(|m| m.1).fold(f64::INFINITY, f64::min);
+    let reach = |(centre, std): &(f64, f64)| (centre - REACH * std, centre + REACH * std);
+    let pieces = union(marginals.iter().map(reach).collect());
+    let length: f64 = pieces.iter().map(|p| p.1 - p.0).sum();
+    let inside: f64 = pieces
+        .iter()
+        .map(|p| (p.1.min(support.1) - p.0.max(support.0)).max(0.0))
+        .sum();
+    // Each component's reach in units of its own width, and all of it in units of the narrowest: both bound the number.
+    let by_noise = (2.0 * REACH * marginals.len() as f64).min(length / narrowest);
+    by_noise.max(inside / (2.0 * features.scale())) + pieces.len() as f64
 }
 
 /// Panels that cover the noised data, each no longer than the narrowest component above it and, where there are

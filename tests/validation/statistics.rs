@@ -161,6 +161,17 @@ fn weights_sum_to_one_at_every_level() {
     }
 }
 
+/// The estimate that memory is refused by, against what is laid.
+#[test]
+fn nodes_are_estimated_to_a_factor_of_two() {
+    for (name, problem, family, training) in cases() {
+        let laid = Population::new(&problem, &family, &training, 0).nodes() as f64;
+        let estimated = Population::coarsest_nodes(&problem, &family) as f64;
+        println!("{name}: {estimated} estimated, {laid} laid");
+        assert!((0.5..=2.0).contains(&(estimated / laid)), "{name}");
+    }
+}
+
 /// Sigma, A and the residual Gram matrix, element by element.
 #[test]
 fn moments_against_double_exponential_quadrature() {
