@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::checkpoint::{CaseKeys, Checkpoints, part_seed};
-use super::predict::{PredictionSet, predict_case};
+use super::predict::predict_case;
+use super::prediction::PredictionSet;
 use super::{Parts, Progress, RunError, trust};
 use crate::compare::{BandAgreement, Distances, Gap, NoiseFloor, bootstrap_error};
 use crate::density::{Bins, Ensemble, Generator, Masses, RandomField, mean_field, noised_data};

@@ -4,11 +4,13 @@ mod ahead;
 mod case;
 mod checkpoint;
 mod predict;
+mod prediction;
 mod trust;
 
 pub use ahead::work_ahead;
 pub use checkpoint::Checkpoints;
-pub use predict::{Closure, Prediction, PredictionSet, predict_case};
+pub use predict::predict_case;
+pub use prediction::{Closure, Grow, Prediction, PredictionSet};
 
 use checkpoint::CaseKeys;
 use thiserror::Error;

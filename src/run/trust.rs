@@ -2,17 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::predict::{Closure, PredictionSet};
+use super::prediction::{Closure, HIGH, LIMITED, PredictionSet};
 use crate::compare::total_variation;
 use crate::experiment::{Experiment, Method, Process};
 use crate::family::Family;
 use crate::problem::LinePosterior;
 use crate::report::result::{Trust, TrustLevel};
-
-/// The sandwich is the leading order in (effective features / samples); its corrections are of that relative size.
-/// Below 5 % it is trusted, up to 20 % with care, beyond not at all.
-const HIGH: f64 = 0.05;
-pub(super) const LIMITED: f64 = 0.2;
 
 /// An error up to so many times the noise of the ensemble asked for cannot be told from it: the two together stay below
 /// twice the noise. Beyond an error of `USELESS` a density is a sketch.

@@ -40,6 +40,17 @@ fn setting() -> (Problem, Linear, Training) {
     (problem, family, training)
 }
 
+fn ddim(problem: &Problem) -> PfOde {
+    let options = SamplerOptions {
+        process: Process::PfOde,
+        scheme: Scheme::Ddim,
+        steps: 40,
+        grid: Spacing::Log,
+        tolerance: 1e-6,
+    };
+    PfOde::new(problem, &options)
+}
+
 fn layer<'a>(
     problem: &'a Problem,
     family: &'a Linear,
@@ -271,14 +282,7 @@ fn d11_6_the_average_moves_to_second_order() {
         ..training
     };
     let equivalent = equivalent(&problem, &family, &training).unwrap();
-    let options = SamplerOptions {
-        process: Process::PfOde,
-        scheme: Scheme::Ddim,
-        steps: 40,
-        grid: Spacing::Log,
-        tolerance: 1e-6,
-    };
-    let flow = PfOde::new(&problem, &options);
+    let flow = ddim(&problem);
     let bins = Bins {
         low: -1.5,
         high: 1.5,
@@ -345,14 +349,7 @@ fn d11_8_shape_of_the_end_points_against_draws() {
     let mut equivalent = equivalent(&problem, &family, &training).unwrap();
     let misfit = equivalent.population.misfit(&equivalent.coarse.mean);
     equivalent.noise = misfit.iter().map(|m| m * m).collect();
-    let options = SamplerOptions {
-        process: Process::PfOde,
-        scheme: Scheme::Ddim,
-        steps: 40,
-        grid: Spacing::Log,
-        tolerance: 1e-6,
-    };
-    let flow = PfOde::new(&problem, &options);
+    let flow = ddim(&problem);
     let shape = gaussianity(&problem, &family, &flow, &equivalent, training.samples).unwrap();
 
     let sigma = problem.diffusion.sigma(problem.t_max);

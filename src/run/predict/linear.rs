@@ -6,7 +6,6 @@ use nalgebra::DVector;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::{Closure, Grow, PredictionSet, failed};
 use crate::compare::total_variation;
 use crate::density::{
     DensityError, Ensemble, Estimate, GaussianField, Generator, LayerChoice, LayeredField,
@@ -17,6 +16,7 @@ use crate::family::{Linear, LinearDenoiser};
 use crate::numerics::random::stream;
 use crate::problem::{Problem, Training};
 use crate::run::RunError;
+use crate::run::prediction::{Closure, Grow, LIMITED, PredictionSet, failed};
 use crate::statistics::{
     Equivalent, QuenchedLayer, SampleSum, Sandwich, StatisticsError, VKernel, WeightStatistics,
     equivalent, sandwich,
@@ -399,7 +399,7 @@ fn describe_sandwich(sandwich: &Sandwich, samples: usize, set: &mut PredictionSe
             "quadrature_relative_change": sandwich.refinement.change,
         }),
     );
-    if ratio > crate::run::trust::LIMITED {
+    if ratio > LIMITED {
         set.warnings.push(format!(
             "the sandwich formula holds for many more samples than effective features; here {:.1} features meet {samples} samples",
             sandwich.effective_features

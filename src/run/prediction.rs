@@ -1,0 +1,86 @@
+//! What a prediction is: densities with what the theory says of itself.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::RunError;
+use crate::density::{DensityError, Ensemble, Estimate, Generator, RandomField};
+use crate::experiment::Method;
+
+/// The sandwich is the leading order in (effective features / samples); its corrections are of that relative size.
+/// Below 5 % it is trusted, up to 20 % with care, beyond not at all.
+pub(super) const HIGH: f64 = 0.05;
+pub(super) const LIMITED: f64 = 0.2;
+
+/// One predicted density.
+#[derive(Debug, Clone)]
+pub struct Prediction {
+    pub estimate: Estimate,
+    /// The ensemble behind a sampled prediction: bands and sampling noise.
+    pub ensemble: Option<Ensemble>,
+    pub seconds: f64,
+}
+
+/// All predictions of a case.
+#[derive(Debug, Clone, Default)]
+pub struct PredictionSet {
+    pub by_method: BTreeMap<Method, Prediction>,
+    pub diagnostics: BTreeMap<String, Value>,
+    pub warnings: Vec<String>,
+    /// Seconds of the statistics, shared by all methods.
+    pub statistics_seconds: f64,
+    /// How good the closure behind the predictions is (families with trained weights).
+    pub closure: Option<Closure>,
+}
+
+/// What the theory says of its own approximations, before numerical errors.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Closure {
+    /// The sandwich holds for effective features / samples far below 1.
+    LargeSamples { feature_ratio: f64 },
+    /// The equivalent with a Gaussian field: the whole effect of the field on the average density bounds its error.
+    Gaussian { effect: f64 },
+    /// The Gaussian field given a layer: estimated error, and the samples that the layer holds of all.
+    Layered {
+        error: f64,
+        layer: f64,
+        samples: usize,
+    },
+}
+
+/// How an ensemble of draws is grown: handed in by the caller, who knows about checkpoints and progress.
+pub type Grow<'a> =
+    dyn FnMut(Method, &dyn RandomField, &Generator<'_>, u64) -> Result<Ensemble, RunError> + 'a;
+
+/// Wraps an error with its case and method.
+pub(super) fn failed(case: usize, method: Method) -> impl Fn(DensityError) -> RunError {
+    move |source| RunError::Density {
+        case,
+        part: method.name().into(),
+        source,
+    }
+}
+
+impl PredictionSet {
+    /// Stores a method's density, and its errors by source among the diagnostics.
+    pub(super) fn insert(
+        &mut self,
+        method: Method,
+        estimate: Estimate,
+        ensemble: Option<Ensemble>,
+        seconds: f64,
+    ) {
+        let parts: BTreeMap<&str, f64> = estimate.errors.iter().copied().collect();
+        self.diagnostics
+            .insert(format!("error.{}", method.name()), json!(parts));
+        self.by_method.insert(
+            method,
+            Prediction {
+                estimate,
+                ensemble,
+                seconds,
+            },
+        );
+    }
+}
