@@ -32,7 +32,7 @@ pub trait Measure: Sync {
     /// Probability of every node.
     fn weights(&self) -> Vec<f64>;
 
-    /// E[factor].
+    /// The average of a node value.
     fn mean(&self, factor: &[f64]) -> f64 {
         self.weights().iter().zip(factor).map(|(w, f)| w * f).sum()
     }
