@@ -1,12 +1,12 @@
 //! Averages over an ensemble of densities that streams through: memory does not grow with the number of models.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Bins, Masses};
 use crate::compare::NoiseFloor;
+use crate::numerics::random::stream;
 use crate::numerics::sketch::MassSketch;
 
 /// Bootstrap replicates kept along.
@@ -101,8 +101,7 @@ impl Ensemble {
             *s += m;
             *q += m * m;
         }
-        let mut rng = ChaCha8Rng::seed_from_u64(BOOTSTRAP_SEED);
-        rng.set_stream(self.members);
+        let mut rng = stream(BOOTSTRAP_SEED, self.members);
         for (replicate, total) in self.replicates.iter_mut().zip(&mut self.replicate_weights) {
             let weight = poisson_one(rng.next_u32());
             if weight > 0.0 {

@@ -111,33 +111,35 @@ pub fn choose_layer<'a>(
         single: anchor.single,
         error: anchor.average,
     }];
-    // Bisection: the effect falls as the layer grows.
+    // Bisection: the effect falls as the layer grows. What is accepted is kept, the smallest last.
     let (mut low, mut high) = (0, search.order.len());
+    let mut accepted = None;
     if anchor.average <= tolerance {
+        accepted = Some((ladder[0], search.layer(0)?));
         high = 0;
     }
     while high > low + 1 {
         let middle = usize::midpoint(low, high);
-        let rung = search.rung(middle, &anchor)?;
+        let (rung, layer) = search.rung(middle, &anchor)?;
+        ladder.push(rung);
         if rung.error <= tolerance {
             high = middle;
+            accepted = Some((rung, layer));
         } else {
             low = middle;
         }
-        ladder.push(rung);
     }
-    ladder.sort_by_key(|r| r.panels);
-    let chosen = match ladder.iter().find(|r| r.panels == high) {
-        Some(rung) => *rung,
+    let (chosen, layer) = match accepted {
+        Some(accepted) => accepted,
         None => {
-            let rung = search.rung(high, &anchor)?;
-            ladder.push(rung);
-            rung
+            let everything = search.rung(high, &anchor)?;
+            ladder.push(everything.0);
+            everything
         }
     };
-    let layer = search.layer(high)?.settle(equivalent, seed)?;
+    ladder.sort_by_key(|r| r.panels);
     Ok(LayerChoice {
-        layer,
+        layer: layer.settle(equivalent, seed)?,
         anchor,
         chosen,
         ladder,
@@ -193,7 +195,12 @@ impl<'a> Search<'a, '_> {
         })
     }
 
-    fn rung(&self, panels: usize, anchor: &NoiseEffect) -> Result<Rung, DensityError> {
+    /// A size of the layer with its estimated error (D11.7), and the layer.
+    fn rung(
+        &self,
+        panels: usize,
+        anchor: &NoiseEffect,
+    ) -> Result<(Rung, QuenchedLayer<'a>), DensityError> {
         let layer = self.layer(panels)?;
         let single = if panels == self.order.len() {
             // Nothing is left outside: the draw is a trained model.
@@ -205,12 +212,13 @@ impl<'a> Search<'a, '_> {
             })?;
             effect.single
         };
-        Ok(Rung {
+        let rung = Rung {
             panels,
             samples: layer.expected_samples(),
             single,
             error: anchor.average * (single / anchor.single).powi(2),
-        })
+        };
+        Ok((rung, layer))
     }
 
     /// Densities with and without noise, from the same starts and random numbers. `without` is given where it is the same

@@ -25,6 +25,8 @@ pub struct QuenchedLayer<'a> {
     training: Training,
     /// Disjoint intervals of time, in order.
     intervals: Vec<(f64, f64)>,
+    /// Their total length.
+    length: f64,
     /// Probability of a sample to fall into the layer.
     probability: f64,
     rest: Rest,
@@ -32,6 +34,8 @@ pub struct QuenchedLayer<'a> {
 
 /// The samples outside the layer, on average and in their fluctuations.
 struct Rest {
+    /// 1_rest at the nodes of the equivalent's coarse quadrature.
+    outside: Vec<f64>,
     /// E[1_rest z z^T/(1 + delta)], F x F, and its eigenvalues and eigenvectors U.
     sigma: DMatrix<f64>,
     values: Vec<f64>,
@@ -70,6 +74,7 @@ impl<'a> QuenchedLayer<'a> {
             family,
             training,
             intervals,
+            length,
             probability: if everything {
                 1.0
             } else {
@@ -78,7 +83,7 @@ impl<'a> QuenchedLayer<'a> {
             rest: Rest::new(
                 equivalent,
                 training.samples as f64,
-                &outside(population, &inside),
+                outside(population, panels),
                 &equivalent.coarse.leverage,
             )?,
         })
@@ -95,7 +100,6 @@ impl<'a> QuenchedLayer<'a> {
             return Ok(self);
         }
         let population = &equivalent.population;
-        let rest = outside_of(population, &self.intervals);
         let p = self.training.samples as f64;
         let mut leverage = equivalent.coarse.leverage.clone();
         for _ in 0..MAX_ROUNDS {
@@ -108,12 +112,12 @@ impl<'a> QuenchedLayer<'a> {
             let change = next
                 .iter()
                 .zip(&leverage)
-                .zip(&rest)
-                .filter(|(_, rest)| **rest > 0.0)
+                .zip(&self.rest.outside)
+                .filter(|(_, outside)| **outside > 0.0)
                 .map(|((a, b), _)| ((1.0 + a) / (1.0 + b)).ln().abs())
                 .fold(0.0, f64::max);
             leverage = next;
-            self.rest = Rest::new(equivalent, p, &rest, &leverage)?;
+            self.rest = Rest::new(equivalent, p, self.rest.outside, &leverage)?;
             if change <= SETTLED {
                 break;
             }
@@ -175,8 +179,7 @@ impl<'a> QuenchedLayer<'a> {
 
     /// The time at a fraction of the layer's length.
     fn time(&self, fraction: f64) -> f64 {
-        let length: f64 = self.intervals.iter().map(|(low, high)| high - low).sum();
-        let mut left = fraction * length;
+        let mut left = fraction * self.length;
         for (low, high) in &self.intervals {
             if left < high - low {
                 return low + left;
@@ -204,9 +207,7 @@ impl<'a> QuenchedLayer<'a> {
             weights: both.column(1).into_owned(),
         })
     }
-}
 
-impl QuenchedLayer<'_> {
     /// Cov(W | layer), F x F, of the layer that the same random numbers draw in [`QuenchedLayer::weights`].
     pub fn conditional_covariance<R: Rng + ?Sized>(
         &self,
@@ -262,29 +263,18 @@ fn outside(population: &Population<'_>, inside: &[usize]) -> Vec<f64> {
     rest
 }
 
-fn outside_of(population: &Population<'_>, intervals: &[(f64, f64)]) -> Vec<f64> {
-    let inside: Vec<usize> = population
-        .panels()
-        .iter()
-        .enumerate()
-        .filter(|(_, p)| intervals.iter().any(|i| i.0 <= p.start && p.end <= i.1))
-        .map(|(i, _)| i)
-        .collect();
-    outside(population, &inside)
-}
-
 impl Rest {
     fn new(
         equivalent: &Equivalent<'_>,
         p: f64,
-        rest: &[f64],
+        outside: Vec<f64>,
         leverage: &[f64],
     ) -> Result<Self, StatisticsError> {
         let population = &equivalent.population;
-        let shrunk: Vec<f64> = rest
+        let shrunk: Vec<f64> = outside
             .iter()
             .zip(leverage)
-            .map(|(r, d)| r / (1.0 + d))
+            .map(|(o, d)| o / (1.0 + d))
             .collect();
         let sigma = population.gram(&shrunk);
         let target = population.cross(&shrunk).column(0).into_owned();
@@ -296,7 +286,7 @@ impl Rest {
             .collect();
         let mut noise = population.gram(&amplitude);
         let mean = &target - &sigma * equivalent.coarse.mean.column(0);
-        let probability = population.mean(rest);
+        let probability = population.mean(&outside);
         if probability > 0.0 {
             noise.ger(-1.0 / (p * probability), &mean, &mean, 1.0);
         }
@@ -310,6 +300,7 @@ impl Rest {
             column *= v.max(0.0).sqrt();
         }
         Ok(Self {
+            outside,
             sigma,
             values: values.iter().map(|v| v.max(0.0)).collect(),
             vectors,

@@ -45,8 +45,6 @@ struct Job<'a> {
     case: usize,
     seed_of_layers: u64,
     statistics: Statistics<'a>,
-    /// What the quadrature's last refinement changes in the mean-field density: it stands for its error in all.
-    quadrature: f64,
 }
 
 /// Computes every method of the case.
@@ -73,7 +71,7 @@ pub(super) fn predict(
         })?;
     set.statistics_seconds = started.elapsed().as_secs_f64();
     statistics.describe(&mut set, training.samples);
-    let mut job = Job {
+    let job = Job {
         experiment,
         problem: &experiment.problem,
         family,
@@ -82,27 +80,39 @@ pub(super) fn predict(
         case,
         statistics,
         seed_of_layers,
-        quadrature: 0.0,
     };
-    job.quadrature = job.quadrature_error()?;
+    let started = Instant::now();
+    let (reference, quadrature) = job.reference()?;
+    let reference_seconds = started.elapsed().as_secs_f64();
     job.describe_gaussianity(&mut set)?;
     for &method in &experiment.predict.methods {
         let started = Instant::now();
         let (mut estimate, ensemble) = match method {
-            Method::MeanField => (job.mean_field(&mut set)?, None),
+            Method::MeanField => {
+                let Some(reference) = &reference else {
+                    continue; // refused by the spec: the reverse SDE has no push-forward
+                };
+                (job.mean_field(reference, &mut set)?, None)
+            }
             Method::Semiclassical => (job.semiclassical(&mut set)?, None),
             Method::GaussianField => {
                 let ensemble = job.gaussian_field(seed(method), grow, &mut set)?;
                 (sampled(&ensemble), Some(ensemble))
             }
             Method::SampleSum => {
-                let ensemble = job.sample_sum(seed(method), grow)?;
+                let Statistics::Equivalent(equivalent) = &job.statistics else {
+                    continue; // refused by the spec: the sum needs the influences, and has no layer
+                };
+                let ensemble = job.sample_sum(equivalent, seed(method), grow)?;
                 (sampled(&ensemble), Some(ensemble))
             }
             Method::FokkerPlanck => continue, // refused by the spec: no white noise here
         };
-        estimate.errors.push(("quadrature", job.quadrature));
-        let seconds = started.elapsed().as_secs_f64();
+        estimate.errors.push(("quadrature", quadrature));
+        let mut seconds = started.elapsed().as_secs_f64();
+        if method == Method::MeanField {
+            seconds += reference_seconds;
+        }
         set.insert(method, estimate, ensemble, seconds);
     }
     if let (Statistics::Equivalent(_), Some(mean), Some(field)) = (
@@ -132,16 +142,16 @@ impl<'a> Job<'a> {
         .map_err(failed(self.case, Method::MeanField))
     }
 
-    /// What the quadrature's last refinement changes in the mean-field density: it stands for its error in all.
-    fn quadrature_error(&self) -> Result<f64, RunError> {
+    /// The push-forward of the mean weights without a layer (the reverse SDE has none), and what the quadrature's last
+    /// refinement changes in it: that stands for its error in all densities.
+    fn reference(&self) -> Result<(Option<(Estimate, PushForward)>, f64), RunError> {
         if self.experiment.sampler.process != Process::PfOde {
-            return Ok(self.statistics.change());
+            return Ok((None, self.statistics.change()));
         }
         let (fine, coarse) = self.statistics.quadratures();
-        Ok(total_variation(
-            &self.push(fine)?.0.masses,
-            &self.push(coarse)?.0.masses,
-        ))
+        let (fine, coarse) = (self.push(fine)?, self.push(coarse)?);
+        let change = total_variation(&fine.0.masses, &coarse.0.masses);
+        Ok((Some(fine), change))
     }
 
     /// Only the equivalent knows the samples' influences, and only the flow has paths.
@@ -173,11 +183,15 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// The push-forward of the mean weights; the reverse SDE has none.
-    fn mean_field(&self, set: &mut PredictionSet) -> Result<Estimate, RunError> {
+    /// The push-forward of the mean weights: with a layer, of their average over layers.
+    fn mean_field(
+        &self,
+        reference: &(Estimate, PushForward),
+        set: &mut PredictionSet,
+    ) -> Result<Estimate, RunError> {
         let (estimate, push) = match &self.statistics {
             Statistics::Layered { choice, .. } => self.layered_mean_field(&choice.layer)?,
-            statistics => self.push(&statistics.gaussian().mean)?,
+            _ => reference.clone(),
         };
         if push.folds {
             set.warnings.push(
@@ -258,11 +272,12 @@ impl<'a> Job<'a> {
         self.grow(Method::GaussianField, &field, grow)
     }
 
-    /// Refused by the spec with other statistics.
-    fn sample_sum(&self, seed: u64, grow: &mut Grow<'_>) -> Result<Ensemble, RunError> {
-        let Statistics::Equivalent(equivalent) = &self.statistics else {
-            return Ok(Ensemble::new(self.generator.bins));
-        };
+    fn sample_sum(
+        &self,
+        equivalent: &Equivalent<'_>,
+        seed: u64,
+        grow: &mut Grow<'_>,
+    ) -> Result<Ensemble, RunError> {
         let sum = SampleSum::new(&equivalent.population, &equivalent.coarse, &self.training)
             .map_err(|source| RunError::Statistics {
                 case: self.case,
