@@ -9,6 +9,7 @@ mod layered_field;
 mod mean_field;
 mod push_forward;
 mod random_field;
+mod saddle;
 mod sample_sum_field;
 mod semiclassical;
 
@@ -21,6 +22,7 @@ pub use layered_field::{LayerChoice, LayeredField, NoiseEffect, Rung, choose_lay
 pub use mean_field::{mean_field, noised_data};
 pub use push_forward::{PushForward, Refinement};
 pub use random_field::RandomField;
+pub use saddle::{Branch, LineEnd, Saddle, SaddleLines, Tracing};
 pub use sample_sum_field::SampleSumField;
 pub use semiclassical::{Semiclassical, flow_tangents, semiclassical};
 

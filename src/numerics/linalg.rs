@@ -1,11 +1,13 @@
 //! Dense factorisations: faer's kernels on nalgebra's storage, always sequential, because faer's results depend
 //! on the number of threads in their last bits and ours must not.
 
+use faer::diag::{DiagMut, DiagRef};
 use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::cholesky::llt;
+use faer::linalg::cholesky::{lblt, llt};
 use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::perm::PermRef;
 use faer::{Accum, MatMut, MatRef, Par};
-use nalgebra::DMatrix;
+use nalgebra::{DMatrix, DVector};
 use thiserror::Error;
 
 /// A factorisation that does not exist.
@@ -90,13 +92,155 @@ pub fn cholesky_solve(factor: MatRef<'_, f64>, rhs: MatMut<'_, f64>) {
 }
 
 /// Inverse of a symmetric positive definite matrix (lower triangle given), symmetric to the last bit.
-pub fn inverse(mut matrix: DMatrix<f64>) -> Result<DMatrix<f64>, LinalgError> {
+pub fn inverse(matrix: DMatrix<f64>) -> Result<DMatrix<f64>, LinalgError> {
+    Ok(inverse_with_log_det(matrix)?.0)
+}
+
+/// The same with the logarithm of the determinant of the matrix.
+pub fn inverse_with_log_det(mut matrix: DMatrix<f64>) -> Result<(DMatrix<f64>, f64), LinalgError> {
     let size = matrix.nrows();
     cholesky(view_mut(&mut matrix), &mut CholeskyScratch::new(size))?;
+    let log_det = 2.0 * matrix.diagonal().map(f64::ln).sum();
     let mut inverse = DMatrix::identity(size, size);
     cholesky_solve(view(&matrix), view_mut(&mut inverse));
     symmetrise(&mut inverse);
-    Ok(inverse)
+    Ok((inverse, log_det))
+}
+
+/// Lower triangle of `matrix + scale (left right^T + right left^T)`.
+pub fn rank_two_lower(
+    matrix: MatMut<'_, f64>,
+    left: MatRef<'_, f64>,
+    right: MatRef<'_, f64>,
+    scale: f64,
+) {
+    let mut matrix = matrix;
+    for (l, r) in [(left, right), (right, left)] {
+        triangular::matmul(
+            matrix.as_mut(),
+            BlockStructure::TriangularLower,
+            Accum::Add,
+            l,
+            BlockStructure::Rectangular,
+            r.transpose(),
+            BlockStructure::Rectangular,
+            scale,
+            Par::Seq,
+        );
+    }
+}
+
+/// Factorisation of a symmetric, possibly indefinite matrix: Cholesky where it is positive definite, which is the cheaper
+/// by three, else Bunch-Kaufman.
+pub enum SymmetricFactor {
+    Definite(DMatrix<f64>),
+    Indefinite(BunchKaufman),
+}
+
+/// P A P^T = L B L^T with B of 1 x 1 and 2 x 2 blocks.
+pub struct BunchKaufman {
+    /// L, with the diagonal of B on its own.
+    matrix: DMatrix<f64>,
+    /// The diagonal of B below the main one.
+    below: Vec<f64>,
+    order: Vec<usize>,
+    inverse_order: Vec<usize>,
+}
+
+impl SymmetricFactor {
+    /// Factors a matrix of which the lower triangle is given.
+    pub fn new(matrix: DMatrix<f64>) -> Self {
+        let mut factor = matrix.clone();
+        let mut scratch = CholeskyScratch::new(matrix.nrows());
+        match cholesky(view_mut(&mut factor), &mut scratch) {
+            Ok(()) => Self::Definite(factor),
+            Err(_) => Self::Indefinite(BunchKaufman::new(matrix)),
+        }
+    }
+
+    /// Solves A x = rhs in place.
+    pub fn solve(&self, rhs: &mut DVector<f64>) {
+        let size = rhs.len();
+        let column = MatMut::from_column_major_slice_mut(rhs.as_mut_slice(), size, 1);
+        match self {
+            Self::Definite(factor) => cholesky_solve(view(factor), column),
+            Self::Indefinite(factor) => factor.solve(column),
+        }
+    }
+
+    /// Number of negative eigenvalues, and ln |det A|.
+    pub fn inertia(&self) -> (usize, f64) {
+        match self {
+            Self::Definite(factor) => (0, 2.0 * factor.diagonal().map(f64::ln).sum()),
+            Self::Indefinite(factor) => factor.inertia(),
+        }
+    }
+}
+
+impl BunchKaufman {
+    fn new(mut matrix: DMatrix<f64>) -> Self {
+        let size = matrix.nrows();
+        let mut below = vec![0.0; size];
+        let (mut order, mut inverse_order) = (vec![0usize; size], vec![0usize; size]);
+        let need = lblt::factor::cholesky_in_place_scratch::<usize, f64>(
+            size,
+            Par::Seq,
+            faer::prelude::default(),
+        );
+        lblt::factor::cholesky_in_place(
+            view_mut(&mut matrix),
+            DiagMut::from_slice_mut(&mut below),
+            &mut order,
+            &mut inverse_order,
+            Par::Seq,
+            MemStack::new(&mut MemBuffer::new(need)),
+            faer::prelude::default(),
+        );
+        Self {
+            matrix,
+            below,
+            order,
+            inverse_order,
+        }
+    }
+
+    fn solve(&self, rhs: MatMut<'_, f64>) {
+        let size = self.matrix.nrows();
+        let diagonal: Vec<f64> = self.matrix.diagonal().iter().copied().collect();
+        let need = lblt::solve::solve_in_place_scratch::<usize, f64>(size, 1, Par::Seq);
+        lblt::solve::solve_in_place(
+            view(&self.matrix),
+            DiagRef::from_slice(&diagonal),
+            DiagRef::from_slice(&self.below),
+            PermRef::new_checked(&self.order, &self.inverse_order, size),
+            rhs,
+            Par::Seq,
+            MemStack::new(&mut MemBuffer::new(need)),
+        );
+    }
+
+    fn inertia(&self) -> (usize, f64) {
+        let size = self.matrix.nrows();
+        let (mut negative, mut log_det, mut k) = (0, 0.0, 0);
+        while k < size {
+            let a = self.matrix[(k, k)];
+            if self.below[k] != 0.0 && k + 1 < size {
+                let det = a * self.matrix[(k + 1, k + 1)] - self.below[k] * self.below[k];
+                negative += if det < 0.0 {
+                    1
+                } else {
+                    2 * usize::from(a < 0.0)
+                };
+                log_det += det.abs().ln();
+                k += 2;
+            } else {
+                negative += usize::from(a < 0.0);
+                log_det += a.abs().ln();
+                k += 1;
+            }
+        }
+        (negative, log_det)
+    }
 }
 
 /// Replaces a matrix by its symmetric part.
@@ -124,7 +268,7 @@ pub fn symmetric_eigen(matrix: &DMatrix<f64>) -> Result<(Vec<f64>, DMatrix<f64>)
     );
     evd::self_adjoint_evd(
         view(matrix),
-        faer::diag::DiagMut::from_slice_mut(&mut values),
+        DiagMut::from_slice_mut(&mut values),
         Some(view_mut(&mut vectors)),
         Par::Seq,
         MemStack::new(&mut MemBuffer::new(need)),

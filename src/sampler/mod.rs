@@ -90,6 +90,11 @@ impl PfOde {
         Ok(self.times.clone())
     }
 
+    /// The node times of a fixed grid, from t_max down to t_min.
+    pub fn times(&self) -> &[f64] {
+        &self.times
+    }
+
     /// The steps of this scheme on given node times.
     pub fn steps<'a>(&'a self, times: &'a [f64]) -> impl Iterator<Item = Step> + 'a {
         times

@@ -1,0 +1,103 @@
+//! Saddle points of the path integral with their Gaussian fluctuations (theory T15; derivations/13-saddle.md).
+
+mod branch;
+mod frame;
+mod search;
+mod weight;
+
+pub use branch::{Branch, LineEnd, Saddle, Tracing};
+
+use std::collections::BTreeMap;
+
+use nalgebra::DVector;
+use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
+
+use crate::action::{ActionError, FlowMap};
+use crate::histogram::{Bins, Masses};
+use branch::Fix;
+
+/// The lines of saddles of one map, and the density they make.
+#[derive(Debug, Clone)]
+pub struct SaddleLines {
+    pub branches: Vec<Branch>,
+    /// Starts of a search that did not end at a saddle.
+    pub lost: usize,
+    /// Evaluations of the map, its gradient or its second order.
+    pub evaluations: usize,
+}
+
+impl SaddleLines {
+    /// Follows the line through the mean path, then those that `searches` draws of eta lead to.
+    pub fn find<R: Rng + ?Sized>(
+        map: &dyn FlowMap,
+        tracing: &Tracing,
+        searches: usize,
+        rng: &mut R,
+    ) -> Result<Self, ActionError> {
+        let mut lines = Self {
+            branches: Vec::new(),
+            lost: 0,
+            evaluations: 0,
+        };
+        match branch::mean_path(map, &mut lines.evaluations)? {
+            Some(first) => lines.follow(map, first, tracing),
+            None => lines.lost += 1,
+        }
+        for _ in 0..searches {
+            let eta = DVector::from_fn(map.dim(), |_, _| rng.sample::<f64, _>(StandardNormal));
+            match search::descend(map, &eta, &mut lines.evaluations) {
+                None => lines.lost += 1,
+                Some(found) if search::is_known(&lines.branches, &found, tracing.largest_step) => {}
+                Some(found) => lines.follow(map, found, tracing),
+            }
+        }
+        Ok(lines)
+    }
+
+    fn follow(&mut self, map: &dyn FlowMap, first: Saddle, tracing: &Tracing) {
+        let branch = Branch::through(map, first, tracing);
+        self.evaluations += branch.evaluations;
+        self.branches.push(branch);
+    }
+
+    /// The density by bins as the expansion gives it, and its mass: 1 to first order in V.
+    pub fn raw_density(&self, bins: &Bins, stride: usize) -> (Masses, f64) {
+        let mut masses = Masses::zero(bins);
+        let mass = self
+            .branches
+            .iter()
+            .map(|b| weight::deposit(b, stride, bins, &mut masses))
+            .sum();
+        (masses, mass)
+    }
+
+    /// The minima at exactly x_0, of every line that passes there.
+    pub fn at(&self, map: &dyn FlowMap, end: f64) -> Result<Vec<Saddle>, ActionError> {
+        let mut found = Vec::new();
+        let mut evaluations = 0;
+        for branch in &self.branches {
+            for pair in branch.saddles.windows(2) {
+                let (a, b) = (&pair[0], &pair[1]);
+                if (a.end - end) * (b.end - end) > 0.0 || a.end == b.end {
+                    continue;
+                }
+                let f = (end - a.end) / (b.end - a.end);
+                let guess = &a.eta * (1.0 - f) + &b.eta * f;
+                let near =
+                    branch::polish(map, guess, &Fix::End(end), &a.tangent, 30, &mut evaluations)?;
+                found.extend(near.filter(|s| s.index == 0));
+            }
+        }
+        Ok(found)
+    }
+
+    /// How the lines end, counted.
+    pub fn ends(&self) -> BTreeMap<LineEnd, usize> {
+        let mut counts = BTreeMap::new();
+        for end in self.branches.iter().flat_map(|b| b.ends) {
+            *counts.entry(end).or_insert(0) += 1;
+        }
+        counts
+    }
+}
