@@ -22,7 +22,10 @@ pub use layered_field::{LayerChoice, LayeredField, NoiseEffect, Rung, choose_lay
 pub use mean_field::{mean_field, noised_data};
 pub use push_forward::{PushForward, Refinement};
 pub use random_field::RandomField;
-pub use saddle::{Branch, LineEnd, Saddle, SaddleLines, Tracing};
+pub use saddle::{
+    Account, Branch, DominantPath, GapFilling, LineEnd, Saddle, SaddleDensity, SaddleLines, Tracing,
+    gap_filling, saddle_density,
+};
 pub use sample_sum_field::SampleSumField;
 pub use semiclassical::{Semiclassical, flow_tangents, semiclassical};
 
@@ -30,6 +33,7 @@ pub use crate::histogram::{Bins, Masses};
 
 use thiserror::Error;
 
+use crate::action::ActionError;
 use crate::numerics::linalg::LinalgError;
 use crate::sampler::SamplerError;
 use crate::statistics::StatisticsError;
@@ -43,6 +47,16 @@ pub enum DensityError {
     Linalg(#[from] LinalgError),
     #[error(transparent)]
     Statistics(#[from] StatisticsError),
+    #[error(transparent)]
+    Action(#[from] ActionError),
+    #[error("no saddle carries any mass for x_T = {start:.4}")]
+    NoSaddle { start: f64 },
+    #[error(
+        "the mean model sends no x_T within 6 standard deviations into the gap [{low}, {high}]: choose a gap between regions that it reaches"
+    )]
+    GapOutOfReach { low: f64, high: f64 },
+    #[error("the search for the optimal fluctuation failed: {message}")]
+    Optimum { message: String },
     #[error("the one-loop mean shift needs a one-stage scheme (sampler.scheme = euler or ddim)")]
     OneLoopScheme,
     #[error(

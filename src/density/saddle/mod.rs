@@ -1,11 +1,15 @@
 //! Saddle points of the path integral with their Gaussian fluctuations (theory T15; derivations/13-saddle.md).
 
 mod branch;
+mod density;
 mod frame;
+mod gap;
 mod search;
 mod weight;
 
 pub use branch::{Branch, LineEnd, Saddle, Tracing};
+pub use density::{Account, DominantPath, SaddleDensity, saddle_density};
+pub use gap::{GapFilling, gap_filling};
 
 use std::collections::BTreeMap;
 
