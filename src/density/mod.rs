@@ -22,7 +22,10 @@ pub use mean_field::{mean_field, noised_data};
 pub use push_forward::{PushForward, Refinement};
 pub use random_field::RandomField;
 pub use sample_sum_field::SampleSumField;
-pub use semiclassical::{Semiclassical, flow_tangents, semiclassical};
+pub use semiclassical::{
+    FlowTangents, LARGE_PARAMETER, LoopReport, LoopTerms, Semiclassical, flow_tangents, loop_terms,
+    semiclassical,
+};
 
 pub use crate::histogram::{Bins, Masses};
 
@@ -41,7 +44,7 @@ pub enum DensityError {
     Linalg(#[from] LinalgError),
     #[error(transparent)]
     Statistics(#[from] StatisticsError),
-    #[error("the one-loop mean shift needs a one-stage scheme (sampler.scheme = euler or ddim)")]
+    #[error("the loop corrections need a one-stage scheme (sampler.scheme = euler or ddim)")]
     OneLoopScheme,
     #[error(
         "the Fokker-Planck solution did not converge: total variation {change:.2e} between {cells} cells and half as many"

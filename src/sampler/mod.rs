@@ -90,6 +90,11 @@ impl PfOde {
         Ok(self.times.clone())
     }
 
+    /// The node times; `None` for the adaptive scheme, whose times depend on the trajectories.
+    pub fn grid(&self) -> Option<&[f64]> {
+        (self.scheme != Scheme::Adaptive).then_some(&self.times)
+    }
+
     /// The steps of this scheme on given node times.
     pub fn steps<'a>(&'a self, times: &'a [f64]) -> impl Iterator<Item = Step> + 'a {
         times
