@@ -1,19 +1,19 @@
 //! derivations/15-loop-corrections.md.
 
 use nalgebra::{DMatrix, DVector};
-use num_dual::{DualNum, second_partial_derivative, third_partial_derivative};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use num_dual::{DualNum, second_partial_derivative, third_derivative, third_partial_derivative};
+use rand::RngExt;
 use rand_distr::StandardNormal;
 use rayon::prelude::*;
-use vkernel::density::{LARGE_PARAMETER, LoopTerms, loop_terms, semiclassical};
+use vkernel::density::{Generator, LARGE_PARAMETER, LoopTerms, loop_terms, semiclassical};
 use vkernel::experiment::{Experiment, Process, SamplerOptions, Scheme, Spacing};
 use vkernel::family::{Family, Linear};
 use vkernel::problem::{Data, Prediction};
 use vkernel::sampler::PfOde;
-use vkernel::statistics::{Equivalent, VKernel, WeightStatistics, equivalent};
+use vkernel::statistics::{VKernel, WeightStatistics, equivalent};
 
 use super::common::*;
+use super::d3_path_integral::ddim;
 use super::d6_semiclassical::{F, KINDS, LOW, Model, SCHEMES, Step, log_grid, model};
 
 const STEPS: usize = 12;
@@ -215,7 +215,8 @@ fn lognormal_terms(v: f64) -> LoopTerms {
         end: 1.0,
         variance: v,
         mean_correction: 0.5 * v,
-        variance_correction: 0.5 * v * v + v * v,
+        curvature: 0.5 * v * v,
+        slope_change: v * v,
         third_cumulant: 3.0 * v * v,
     }
 }
@@ -226,7 +227,7 @@ fn d15_3_third_cumulant_at_leading_order() {
         let terms = lognormal_terms(v);
         let expansion = [
             terms.end + terms.mean_correction,
-            terms.variance + terms.variance_correction,
+            terms.variance + terms.variance_correction(),
             terms.third_cumulant,
         ];
         (lognormal(v)[k] - expansion[k]).abs()
@@ -378,13 +379,13 @@ fn d15_5_terms_of_the_flow_map_by_dual_numbers() {
                 "{name}: tr H^2 / 2 {:.6e}, J . grad tr H {slope:.6e}",
                 0.5 * square
             );
-            assert!(slope.abs() > 1e-2 * own.variance_correction.abs());
+            assert!(slope.abs() > 1e-2 * own.variance_correction().abs());
             let relative = |a: f64, b: f64, what: &str| close(a / b, 1.0, 1e-10, what);
             relative(own.end, moved(&model, step, &[(0.0, unit(0))]), "end");
             relative(own.variance, j.norm_squared(), "variance");
             relative(own.mean_correction, 0.5 * exact.trace(), "mean");
             relative(
-                own.variance_correction,
+                own.variance_correction(),
                 0.5 * square + slope,
                 "variance's correction",
             );
@@ -397,53 +398,280 @@ fn d15_5_terms_of_the_flow_map_by_dual_numbers() {
     }
 }
 
-/// Remainders of the flow map's cumulants against quadrature over three whitened weights: no sampling noise.
+/// The size of V at which the largest of the first corrections, squared where they are of order V^(1/2), is `size`.
+fn strength(terms: &LoopTerms, size: f64) -> f64 {
+    let shift = terms.mean_correction.powi(2) / terms.variance;
+    let spread = terms.variance_correction().abs() / terms.variance;
+    size / shift.max(spread).max(terms.skewness().powi(2))
+}
+
+/// Errors of mean, variance and third cumulant (the last two relative) of the flow map, against quadrature
+/// over three whitened weights with the root given.
+fn remainders(model: &Model, which: usize, root: &DMatrix<f64>) -> [f64; 3] {
+    let own = terms(model, which, root);
+    assert!(own.holds(), "{}", own.parameter());
+    let (step, times) = (SCHEMES[which].1, log_grid(STEPS));
+    let end = |eta: [f64; 3]| {
+        let w = &model.weights + root * DVector::from_row_slice(&eta);
+        model.flow(w.as_slice(), step, &times)
+    };
+    let (exact, check) = (
+        cumulants(&cube_rule(10), end),
+        cumulants(&cube_rule(14), end),
+    );
+    let found = [
+        own.end + own.mean_correction,
+        own.variance + own.variance_correction(),
+        own.third_cumulant,
+    ];
+    let scale = [1.0, own.variance, own.third_cumulant.abs()];
+    [0, 1, 2].map(|k| {
+        let error = (found[k] - exact[k]).abs();
+        // The quadrature's own error is far below what is measured.
+        assert!((check[k] - exact[k]).abs() < 1e-2 * error, "quadrature");
+        error / scale[k]
+    })
+}
+
+/// No sampling noise: so slopes are those of the expansion, for sizes of V at which the next order is a few percent.
 #[test]
 fn d15_6_measured_orders_of_the_remainders() {
-    let (rule, finer) = (cube_rule(14), cube_rule(18));
-    let times = log_grid(STEPS);
-    for kind in KINDS {
-        for start in [0.6, -0.9, 1.4] {
-            let mut model = model(kind);
-            model.start = start;
-            let root = model.root.columns(0, 3) * 3.0;
-            for (which, (name, step)) in SCHEMES.into_iter().enumerate() {
-                let mut remainders = [vec![], vec![], vec![]];
-                for v in [0.1, 0.05, 0.025_f64] {
-                    let scaled = &root * v.sqrt();
-                    let own = terms(&model, which, &scaled);
-                    let end = |eta: [f64; 3]| {
-                        let w = &model.weights + &scaled * DVector::from_row_slice(&eta);
-                        model.flow(w.as_slice(), step, &times)
-                    };
-                    let exact = cumulants(&rule, end);
-                    let check = cumulants(&finer, end);
-                    assert!(own.holds(), "{} at V {v}", own.parameter());
-                    let found = [
-                        own.end + own.mean_correction,
-                        own.variance + own.variance_correction,
-                        own.third_cumulant,
-                    ];
-                    for k in 0..3 {
-                        let error = (found[k] - exact[k]).abs();
-                        // The quadrature's own error is far below what is measured.
-                        assert!((check[k] - exact[k]).abs() < 1e-3 * error);
-                        remainders[k].push((
-                            v,
-                            if k == 0 {
-                                error
-                            } else {
-                                error / exact[k].abs()
-                            },
-                        ));
-                    }
-                }
-                let slopes = remainders.map(|r| log_slope(&r));
-                println!("{kind:?}, start {start}, {name}: slopes {slopes:.3?}");
-                for (slope, order) in slopes.into_iter().zip([2.0, 2.0, 1.0]) {
-                    assert!((slope - order).abs() < 0.1, "{slope} is not {order}");
-                }
+    let mut model = model(Prediction::Denoiser);
+    for start in [0.6, -0.9, 1.4] {
+        model.start = start;
+        let root = model.root.columns(0, 3).into_owned();
+        for (which, (name, _)) in SCHEMES.into_iter().enumerate() {
+            let unit = strength(&terms(&model, which, &root), 1.0);
+            let all = [1e-3, 5e-4, 2.5e-4].map(|size: f64| {
+                (
+                    size,
+                    remainders(&model, which, &(&root * (size * unit).sqrt())),
+                )
+            });
+            let slopes = [0, 1, 2].map(|k| log_slope(&all.map(|(v, r)| (v, r[k]))));
+            println!("start {start}, {name}: slopes {slopes:.3?}");
+            for (slope, order) in slopes.into_iter().zip([2.0, 2.0, 1.0]) {
+                assert!((slope - order).abs() < 0.1, "{slope} is not {order}");
             }
         }
     }
+}
+
+// ---- Fig. 2 ------------------------------------------------------------------------------------------------
+
+/// One panel of Fig. 2 with P samples, and its statistics.
+fn panel(samples: usize) -> (Experiment, Linear, WeightStatistics) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/gap.toml");
+    let overrides = [
+        format!("training.samples={samples}"),
+        "predict.statistics=equivalent".to_owned(),
+    ];
+    let spec = vkernel::spec::load(&path, &overrides, None).unwrap();
+    let experiment = spec.cases[0].experiment.clone();
+    let Family::Linear(family) = experiment.family.clone() else {
+        panic!("a linear family")
+    };
+    let training = experiment.training.unwrap();
+    let weights = equivalent(&experiment.problem, &family, &training)
+        .unwrap()
+        .weights;
+    (experiment, family, weights)
+}
+
+/// The DDIM flow along one direction of the weights: x_0 at `mean + e direction`, the features written out once more.
+struct Line<'a> {
+    family: &'a Linear,
+    times: Vec<f64>,
+    /// Per step, the weights of the 16 features of space: of the mean and of the direction.
+    weights: Vec<[[f64; 16]; 2]>,
+}
+
+impl<'a> Line<'a> {
+    fn new(family: &'a Linear, times: &[f64], mean: &DVector<f64>, along: &DVector<f64>) -> Self {
+        let at = |weights: &DVector<f64>, t: f64| {
+            let mut out = [0.0; 16];
+            let features = &family.features;
+            features.contract_time(weights.as_slice(), t, &mut out);
+            out
+        };
+        Self {
+            family,
+            times: times.to_vec(),
+            weights: times
+                .iter()
+                .map(|t| [at(mean, *t), at(along, *t)])
+                .collect(),
+        }
+    }
+
+    fn end<T: DualNum<Primitive = f64> + Copy>(&self, start: f64, e: T) -> T {
+        assert_eq!(self.family.features.space_len(), 16);
+        let std = 0.5 * 3.0 / 15.0;
+        let height = 1.0 / (std * (2.0 * std::f64::consts::PI).sqrt());
+        let mut x = T::from(start);
+        for (pair, [mean, along]) in self.times.windows(2).zip(&self.weights) {
+            let (c, d) = ddim(&VP, pair[0], pair[1]);
+            let mut sum = T::from(0.0);
+            for i in 0..16 {
+                let z = (x - (-1.5 + 0.2 * i as f64)) / std;
+                sum += (z * z * -0.5).exp() * height * (e * along[i] + mean[i]);
+            }
+            x = x * c + sum * d;
+        }
+        x
+    }
+}
+
+fn mean_and_error(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let n = values.clone().count() as f64;
+    let mean = values.clone().sum::<f64>() / n;
+    let variance = values.map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    (mean, (variance / n).sqrt())
+}
+
+/// Fig. 2 at full rank, away from basin boundaries: the terms within the sampling error of their averages over draws,
+/// and the remainders' orders, the same draws at every size of V with their first three orders removed draw by draw.
+#[test]
+fn d15_7_orders_in_the_setting_of_fig_2() {
+    let (experiment, family, weights) = panel(4096);
+    let flow = PfOde::new(&experiment.problem, &experiment.sampler);
+    let times = flow.grid().unwrap();
+    let kernel = VKernel::new(&experiment.problem, &family, &weights, 0.0).unwrap();
+    let starts = [-2.0, 0.15, 1.0];
+    let own = loop_terms(&experiment.problem, &family, &flow, &weights, &starts).unwrap();
+    for (start, own) in starts.into_iter().zip(own) {
+        let draws: Vec<([f64; 3], [[f64; 2]; 3])> = (0..4000_u64)
+            .into_par_iter()
+            .map(|i| {
+                let mut rng = vkernel::numerics::random::stream(15, i);
+                let eta = DVector::from_fn(kernel.rank(), |_, _| rng.sample(StandardNormal));
+                let line = Line::new(&family, times, &weights.mean, &(kernel.factor() * eta));
+                let (zero, first, second, third) = third_derivative(|e| line.end(start, e), 0.0);
+                let parts = SIZES.map(|v: f64| {
+                    let (plus, minus) = (line.end(start, v.sqrt()), line.end(start, -v.sqrt()));
+                    [0.5 * (plus + minus) - zero, 0.5 * (plus - minus)]
+                });
+                ([first, second, third], parts)
+            })
+            .collect();
+        let average = |f: &dyn Fn(&([f64; 3], [[f64; 2]; 3])) -> f64| {
+            mean_and_error(draws.iter().map(f).collect::<Vec<_>>().into_iter())
+        };
+        let bend = average(&|(d, _)| 0.5 * d[1]);
+        let spread = average(&|(d, _)| d[0] * d[0]);
+        let next = average(&|(d, _)| d[0] * d[2] / 3.0 + (0.5 * d[1] - bend.0).powi(2));
+        println!(
+            "start {start}: parameter {:.3} at P = 4096",
+            own.parameter()
+        );
+        for (what, found, (sampled, error)) in [
+            ("mean", own.mean_correction, bend),
+            ("variance", own.variance, spread),
+            ("variance's correction", own.variance_correction(), next),
+        ] {
+            println!("  {what} {found:.4e}, sampled {sampled:.4e} +- {error:.1e}");
+            assert!((found - sampled).abs() < 5.0 * error, "{what}");
+        }
+        let left = |k: usize| {
+            let v = SIZES[k];
+            let even = average(&|(_, p)| p[k][0]).0;
+            let square = average(&|(_, p)| p[k][1].powi(2) + (p[k][0] - even).powi(2)).0;
+            [
+                (v, (even - v * bend.0).abs()),
+                (v, (square - v * spread.0 - v * v * next.0).abs() / v),
+            ]
+        };
+        for (i, what) in ["mean", "variance"].into_iter().enumerate() {
+            let slope = log_slope(&[left(0)[i], left(1)[i], left(2)[i]]);
+            println!("  {what}: slope {slope:.3}");
+            assert!((slope - 2.0).abs() < 0.1, "{what}: {slope} is not 2");
+        }
+    }
+}
+
+/// Sizes of V in units of the V of P = 4096.
+const SIZES: [f64; 3] = [1.0 / 64.0, 1.0 / 128.0, 1.0 / 256.0];
+
+/// Mean and variance left over, in standard deviations and relative, where the parameter is at its threshold.
+fn left_at_threshold(model: &Model, which: usize, root: &DMatrix<f64>) -> [f64; 2] {
+    let unit = terms(model, which, root);
+    let shift = unit.mean_correction.abs() / unit.variance.sqrt();
+    let spread = (unit.curvature + unit.slope_change.abs()) / unit.variance;
+    let v = (LARGE_PARAMETER / shift)
+        .powi(2)
+        .min(LARGE_PARAMETER / spread);
+    let scaled = root * v.sqrt();
+    let own = terms(model, which, &scaled);
+    close(own.parameter(), LARGE_PARAMETER, 1e-9, "parameter");
+    let (step, times) = (SCHEMES[which].1, log_grid(STEPS));
+    let end = |eta: [f64; 3]| {
+        let w = &model.weights + &scaled * DVector::from_row_slice(&eta);
+        model.flow(w.as_slice(), step, &times)
+    };
+    let [mean, variance, _] = cumulants(&cube_rule(20), end);
+    [
+        (mean - own.end - own.mean_correction).abs() / own.variance.sqrt(),
+        (variance / own.variance - 1.0 - own.variance_correction() / own.variance).abs(),
+    ]
+}
+
+/// The rule behind the threshold, that what is left out is the parameter's square: of 72 flow maps, in the middle.
+#[test]
+fn d15_8_what_the_threshold_leaves_out() {
+    let mut left = [vec![], vec![]];
+    let mut model = model(Prediction::Denoiser);
+    for start in [-1.4, -0.9, -0.5, -0.2, 0.1, 0.3, 0.6, 1.0, 1.4] {
+        model.start = start;
+        for first in [0, 3, 6, 9] {
+            let root = model.root.columns(first, 3).into_owned();
+            for which in 0..2 {
+                let found = left_at_threshold(&model, which, &root);
+                left[0].push(found[0]);
+                left[1].push(found[1]);
+            }
+        }
+    }
+    for (what, mut values) in ["mean", "variance"].into_iter().zip(left) {
+        values.sort_by(f64::total_cmp);
+        let quantile = |q: f64| values[(q * (values.len() - 1) as f64) as usize];
+        println!(
+            "{what}: {:.3} in the middle, {:.3} at 90 %, {:.3} at most",
+            quantile(0.5),
+            quantile(0.9),
+            quantile(1.0)
+        );
+        assert!(quantile(0.5) < LARGE_PARAMETER * LARGE_PARAMETER);
+    }
+    // exp(s eta) at its threshold, in closed form.
+    let v = 0.2;
+    let own = lognormal_terms(v);
+    close(own.parameter(), LARGE_PARAMETER, 1e-14, "lognormal");
+    let [mean, variance, _] = lognormal(v);
+    assert!((mean - own.end - own.mean_correction).abs() / v.sqrt() < 0.09);
+    assert!((variance - v - own.variance_correction()).abs() / v < 0.09);
+    // Opposite parts of the variance's correction are counted each.
+    let large = lognormal_terms(1.0);
+    let cancelling = LoopTerms {
+        slope_change: -large.curvature,
+        mean_correction: 0.0,
+        ..large
+    };
+    assert!(!cancelling.holds() && cancelling.variance_correction() == 0.0);
+}
+
+/// The program refuses the corrections of Fig. 2 (P = 1024) at almost all x_T, fewer the larger P.
+#[test]
+fn d15_9_v_is_too_large_in_fig_2() {
+    let refused = [1024, 16_384, 262_144].map(|samples| {
+        let (experiment, family, weights) = panel(samples);
+        let flow = PfOde::new(&experiment.problem, &experiment.sampler);
+        let bins = Generator::new(&experiment).bins;
+        let solution =
+            semiclassical(&experiment.problem, &family, &flow, &weights, true, &bins).unwrap();
+        let loops = solution.loops.unwrap();
+        println!("P = {samples}: {loops:.3?}");
+        loops.refused
+    });
+    assert!(refused[0] > refused[1] && refused[1] > refused[2]);
+    assert!(refused[0] > 0.5 && refused[2] < 0.5);
 }

@@ -25,24 +25,31 @@ pub struct LoopTerms {
     pub variance: f64,
     /// What the mean gains at order V: (1/2) tr H (T14a).
     pub mean_correction: f64,
-    /// What the variance gains at order V^2: (1/2) tr H^2 + J . grad tr H.
-    pub variance_correction: f64,
+    /// What the variance gains at order V^2, in two parts: (1/2) tr H^2, from the curvature of the map,
+    pub curvature: f64,
+    /// and J . grad tr H, from the change of its slope.
+    pub slope_change: f64,
     /// The third cumulant at its leading order V^2: 3 J^T H J.
     pub third_cumulant: f64,
 }
 
 impl LoopTerms {
-    /// The larger of |mean correction| / standard deviation and |variance correction| / variance; 0 without
-    /// fluctuations, infinite where a term overflows.
+    /// What the variance gains at order V^2.
+    pub fn variance_correction(&self) -> f64 {
+        self.curvature + self.slope_change
+    }
+
+    /// The larger of |mean correction| / standard deviation and the sizes of the variance's two corrections / variance: they
+    /// do not count against each other, their sum can be small where the next order is not. 0 without fluctuations,
+    /// infinite where a term overflows.
     pub fn parameter(&self) -> f64 {
-        let corrections = [self.mean_correction, self.variance_correction];
-        if self.variance == 0.0 && corrections == [0.0; 2] {
+        let size = self.curvature + self.slope_change.abs();
+        if self.variance == 0.0 && size == 0.0 && self.mean_correction == 0.0 {
             return 0.0;
         }
         let shift = self.mean_correction.abs() / self.variance.sqrt();
-        let spread = self.variance_correction.abs() / self.variance;
-        let parameter = shift + spread;
-        if parameter.is_finite() {
+        let spread = size / self.variance;
+        if (shift + spread).is_finite() {
             shift.max(spread)
         } else {
             f64::INFINITY
@@ -217,7 +224,8 @@ impl Path {
             end: self.end,
             variance: self.gradient.norm_squared(),
             mean_correction: 0.5 * directional.trace,
-            variance_correction: 0.5 * self.square_trace(nodes) + directional.trace_slope,
+            curvature: 0.5 * self.square_trace(nodes),
+            slope_change: directional.trace_slope,
             third_cumulant: 3.0 * self.gradient.dot(&directional.bent),
         }
     }

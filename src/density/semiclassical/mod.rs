@@ -112,7 +112,7 @@ impl Fluctuations {
         let own = self.centres.iter_mut().zip(&mut self.variances);
         for ((centre, variance), term) in own.zip(terms).filter(|(_, term)| term.holds()) {
             *centre += term.mean_correction;
-            *variance = (*variance + term.variance_correction).max(0.0);
+            *variance = (*variance + term.variance_correction()).max(0.0);
         }
     }
 }
@@ -128,7 +128,7 @@ impl LoopReport {
             refused: refused as f64 / terms.len() as f64,
             refused_between: refused_intervals(starts, terms),
             largest_mean_correction: largest(&|t| t.mean_correction.abs() / t.variance.sqrt()),
-            largest_variance_correction: largest(&|t| t.variance_correction.abs() / t.variance),
+            largest_variance_correction: largest(&|t| t.variance_correction().abs() / t.variance),
             largest_skewness: largest(&|t| t.skewness().abs()),
         }
     }
