@@ -529,6 +529,12 @@ fn mean_and_error(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     (mean, (variance / n).sqrt())
 }
 
+/// Sizes of V in units of the V of P = 4096.
+const SIZES: [f64; 3] = [1.0 / 64.0, 1.0 / 128.0, 1.0 / 256.0];
+
+/// Along one draw of eta: three derivatives of x_0, and at every size of V the even and odd part of its displacement.
+type Draw = ([f64; 3], [[f64; 2]; 3]);
+
 /// Fig. 2 at full rank, away from basin boundaries: the terms within the sampling error of their averages over draws,
 /// and the remainders' orders, the same draws at every size of V with their first three orders removed draw by draw.
 #[test]
@@ -540,7 +546,7 @@ fn d15_7_orders_in_the_setting_of_fig_2() {
     let starts = [-2.0, 0.15, 1.0];
     let own = loop_terms(&experiment.problem, &family, &flow, &weights, &starts).unwrap();
     for (start, own) in starts.into_iter().zip(own) {
-        let draws: Vec<([f64; 3], [[f64; 2]; 3])> = (0..4000_u64)
+        let draws: Vec<Draw> = (0..4000_u64)
             .into_par_iter()
             .map(|i| {
                 let mut rng = vkernel::numerics::random::stream(15, i);
@@ -554,7 +560,7 @@ fn d15_7_orders_in_the_setting_of_fig_2() {
                 ([first, second, third], parts)
             })
             .collect();
-        let average = |f: &dyn Fn(&([f64; 3], [[f64; 2]; 3])) -> f64| {
+        let average = |f: &dyn Fn(&Draw) -> f64| {
             mean_and_error(draws.iter().map(f).collect::<Vec<_>>().into_iter())
         };
         let bend = average(&|(d, _)| 0.5 * d[1]);
@@ -588,9 +594,6 @@ fn d15_7_orders_in_the_setting_of_fig_2() {
         }
     }
 }
-
-/// Sizes of V in units of the V of P = 4096.
-const SIZES: [f64; 3] = [1.0 / 64.0, 1.0 / 128.0, 1.0 / 256.0];
 
 /// Mean and variance left over, in standard deviations and relative, where the parameter is at its threshold.
 fn left_at_threshold(model: &Model, which: usize, root: &DMatrix<f64>) -> [f64; 2] {

@@ -364,9 +364,10 @@ fn no_fluctuations_is_mean_field() {
         weights: weights.mean.as_slice(),
     };
     let (mean, _) = mean_field(&problem, &flow, &model, &bins).unwrap();
-    for factor in [0.0, 1e-14] {
+    for (factor, loops) in [(0.0, false), (1e-14, false), (0.0, true), (1e-14, true)] {
         let narrow = scaled(&weights, factor);
-        let solution = semiclassical(&problem, &family, &flow, &narrow, false, &bins).unwrap();
+        let solution = semiclassical(&problem, &family, &flow, &narrow, loops, &bins).unwrap();
+        assert_eq!(solution.loops.map(|l| l.refused), loops.then_some(0.0));
         let tv = total_variation(&solution.estimate.masses, &mean.masses);
         let stated = solution.estimate.error() + mean.error();
         println!("covariance x {factor:e}: TV {tv:.1e}, stated errors {stated:.1e}");

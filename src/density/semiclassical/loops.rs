@@ -180,7 +180,7 @@ struct Path {
 }
 
 impl Path {
-    /// D15.1: J' = (c + d Dn') J + d f.
+    /// The recursion of the gradient (D6.1) in whitened weights.
     fn along(nodes: &Nodes<'_>, start: f64) -> Self {
         let (rank, n) = (nodes.rank, nodes.steps.len());
         let mut path = Self {
