@@ -23,8 +23,8 @@ pub use push_forward::{PushForward, Refinement};
 pub use random_field::RandomField;
 pub use sample_sum_field::SampleSumField;
 pub use semiclassical::{
-    FlowTangents, LARGE_PARAMETER, LoopReport, LoopTerms, Semiclassical, flow_tangents, loop_terms,
-    semiclassical,
+    FlowTangents, LARGE_PARAMETER, LoopReport, LoopTerms, Semiclassical, flow_tangents, loop_bytes,
+    loop_terms, semiclassical,
 };
 
 pub use crate::histogram::{Bins, Masses};

@@ -120,6 +120,16 @@ struct Nodes<'a> {
     steps: Vec<Node>,
 }
 
+/// Bytes of the tables that [`loop_terms`] shares between the starts of a sampler with so many steps.
+pub fn loop_bytes(family: &Linear, steps: usize) -> u64 {
+    let features = &family.features;
+    [features.len(), features.space_len(), steps]
+        .into_iter()
+        .fold(size_of::<f64>() as u64, |all, n| {
+            all.saturating_mul(n as u64)
+        })
+}
+
 /// Leading cumulants and first corrections of x_0 at every start. Cost per start with N steps and r whitened weights:
 /// 6 N r F_x flops for the responses and 2 N r^2 for tr H^2; once for all starts, the eigenvalues of the covariance.
 /// [`DensityError::OneLoopScheme`] unless every step is Euler's or DDIM's.
