@@ -115,7 +115,7 @@ pub struct PredictOptions {
     pub particles: usize,
     /// Estimated error (total variation) of the closure at which the quenched layer is large enough.
     pub tolerance: f64,
-    /// Adds the one-loop mean shift T14a to `semiclassical`.
+    /// Corrects mean and variance of `semiclassical` to the next order in V where that is small.
     pub one_loop: bool,
 }
 

@@ -659,6 +659,11 @@ fn the_memory_of_a_case_is_estimated() {
         need.statistics,
         12 * 8 * 8 * 8 + 5 * need.nodes * (8 + 24) * 8
     );
+    // Loop corrections: a matrix of 8 fluctuations by 8 features of space at every step.
+    let with_loops = read(&format!("{SHORT}[predict]\none_loop = true\n"));
+    let experiment = &with_loops.cases[0].experiment;
+    let more = vkernel::spec::MemoryEstimate::of(experiment).statistics - need.statistics;
+    assert_eq!(more, 8 * 8 * 8 * experiment.sampler.steps as u64);
     // Two running averages: sums, squares and 200 bootstrap replicates, and 1537 counts, per bin. The number of models
     // does not enter.
     assert_eq!(need.densities, 2 * 60 * (8 * 202 + 4 * 1537 + 8));

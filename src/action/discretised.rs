@@ -62,7 +62,7 @@ impl<'a> Action<'a> {
     ) -> Result<Self, ActionError> {
         let (problem, family) = (kernel.problem(), kernel.family());
         let factor = kernel.factor() * strength.sqrt();
-        let times = flow.times();
+        let times = flow.grid().ok_or(ActionError::Scheme)?;
         let steps = flow
             .steps(times)
             .map(|step| {

@@ -36,7 +36,7 @@ pub fn gaussianity(
     let starts: Vec<f64> = (0..STARTS)
         .map(|i| sigma * normal::quantile((i as f64 + 0.5) / STARTS as f64))
         .collect();
-    let tangents = flow_tangents(problem, family, flow, &equivalent.weights, &starts, false)?;
+    let tangents = flow_tangents(problem, family, flow, &equivalent.weights, &starts)?;
     let (population, solution) = (&equivalent.population, &equivalent.coarse);
     let weights = population.weights();
     let misfit = population.misfit(&solution.mean);

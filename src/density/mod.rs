@@ -23,11 +23,14 @@ pub use mean_field::{mean_field, noised_data};
 pub use push_forward::{PushForward, Refinement};
 pub use random_field::RandomField;
 pub use saddle::{
-    Account, Branch, DominantPath, GapFilling, LineEnd, Saddle, SaddleDensity, SaddleLines, Tracing,
-    gap_filling, saddle_density,
+    Account, Branch, DominantPath, GapFilling, LineEnd, Saddle, SaddleDensity, SaddleLines,
+    Tracing, gap_filling, saddle_density,
 };
 pub use sample_sum_field::SampleSumField;
-pub use semiclassical::{Semiclassical, flow_tangents, semiclassical};
+pub use semiclassical::{
+    FlowTangents, LARGE_PARAMETER, LoopReport, LoopTerms, Semiclassical, flow_tangents, loop_bytes,
+    loop_terms, semiclassical,
+};
 
 pub use crate::histogram::{Bins, Masses};
 
@@ -57,7 +60,7 @@ pub enum DensityError {
     GapOutOfReach { low: f64, high: f64 },
     #[error("the search for the optimal fluctuation failed: {message}")]
     Optimum { message: String },
-    #[error("the one-loop mean shift needs a one-stage scheme (sampler.scheme = euler or ddim)")]
+    #[error("the loop corrections need a one-stage scheme (sampler.scheme = euler or ddim)")]
     OneLoopScheme,
     #[error(
         "the Fokker-Planck solution did not converge: total variation {change:.2e} between {cells} cells and half as many"

@@ -32,6 +32,8 @@ pub struct PredictionSet {
     pub statistics_seconds: f64,
     /// How good the closure behind the predictions is (families with trained weights).
     pub closure: Option<Closure>,
+    /// Probability of the x_T at which V is too large for the loop corrections, where they were asked for.
+    pub loops_refused: Option<f64>,
 }
 
 /// What the theory says of its own approximations, before numerical errors.

@@ -13,6 +13,8 @@ use crate::report::result::{Trust, TrustLevel};
 /// twice the noise. Beyond an error of `USELESS` a density is a sketch.
 const RESOLVED: f64 = 1.7;
 const USELESS: f64 = 0.1;
+/// Share of x_T beyond which the expansion in V as a whole has failed.
+const MOSTLY: f64 = 0.5;
 
 /// Reliability of every prediction of a case.
 pub(super) fn assess(experiment: &Experiment, set: &PredictionSet) -> BTreeMap<String, Trust> {
@@ -102,6 +104,12 @@ fn assess_linear(experiment: &Experiment, set: &PredictionSet, method: Method) -
             reason: "the size of the fluctuations was not computed".into(),
         },
     };
+    let trust = match (method, set.loops_refused) {
+        (Method::Semiclassical, Some(refused)) if refused > MOSTLY => {
+            without_expansion(refused, gap.is_some(), trust)
+        }
+        _ => trust,
+    };
     match (method, gap, trust) {
         (Method::GaussianField, _, trust) | (_, Some(_), trust) => trust,
         (_, None, trust) => Trust {
@@ -111,6 +119,22 @@ fn assess_linear(experiment: &Experiment, set: &PredictionSet, method: Method) -
                 trust.reason
             ),
         },
+    }
+}
+
+/// V is too large to expand in: without a measured distance from the complete method nothing speaks for the leading order.
+fn without_expansion(refused: f64, measured: bool, trust: Trust) -> Trust {
+    Trust {
+        level: if measured {
+            trust.level
+        } else {
+            TrustLevel::None
+        },
+        reason: format!(
+            "V is too large to expand in at {:.0} % of x_T, the loop corrections are left out there; {}",
+            100.0 * refused,
+            trust.reason
+        ),
     }
 }
 

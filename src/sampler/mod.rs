@@ -90,9 +90,9 @@ impl PfOde {
         Ok(self.times.clone())
     }
 
-    /// The node times of a fixed grid, from t_max down to t_min.
-    pub fn times(&self) -> &[f64] {
-        &self.times
+    /// The node times; `None` for the adaptive scheme, whose times depend on the trajectories.
+    pub fn grid(&self) -> Option<&[f64]> {
+        (self.scheme != Scheme::Adaptive).then_some(&self.times)
     }
 
     /// The steps of this scheme on given node times.

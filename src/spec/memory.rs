@@ -1,6 +1,6 @@
 //! Memory: estimated before it is allocated, so that a case that cannot fit is refused with the number.
 
-use crate::density::Ensemble;
+use crate::density::{Ensemble, loop_bytes};
 use crate::experiment::Experiment;
 use crate::family::Family;
 use crate::statistics::Population;
@@ -18,7 +18,7 @@ pub struct MemoryEstimate {
     /// Trajectories of one model, needed once per thread.
     pub sampling_per_thread: u64,
     /// Statistics of the weights: twelve F x F matrices at the peak (two refinement levels, factors, products), and the
-    /// first two levels of the quadrature.
+    /// first two levels of the quadrature; with loop corrections, their responses at every step.
     pub statistics: u64,
     /// Nodes of the coarsest quadrature.
     pub nodes: u64,
@@ -44,6 +44,12 @@ impl MemoryEstimate {
             }
             _ => (0, 0),
         };
+        let loops = match &experiment.family {
+            Family::Linear(linear) if experiment.predict.one_loop => {
+                loop_bytes(linear, experiment.sampler.steps)
+            }
+            _ => 0,
+        };
         let dim = experiment.problem.dim() as u64;
         let cells = power(experiment.output.bins as u64, dim);
         let monte_carlo = experiment.monte_carlo;
@@ -53,7 +59,9 @@ impl MemoryEstimate {
             training_per_thread: product(&[samples, features, FLOAT])
                 .saturating_add(product(&[gram, gram, FLOAT])),
             sampling_per_thread: product(&[4, monte_carlo.particles as u64, dim, FLOAT]),
-            statistics: product(&[12, features, features, FLOAT]).saturating_add(quadrature),
+            statistics: product(&[12, features, features, FLOAT])
+                .saturating_add(quadrature)
+                .saturating_add(loops),
             nodes,
             densities: product(&[2, Ensemble::bytes_per_bin() as u64, cells]),
         }

@@ -306,7 +306,8 @@ pub(super) struct RawPredict {
     #[schemars(range(min = 0, max = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<f64>,
-    /// linear: add the one-loop mean shift to `semiclassical` (schemes euler and ddim). Default false.
+    /// linear: correct mean and variance of `semiclassical` to the next order in V, wherever V is small enough (schemes
+    /// euler and ddim). Default false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub one_loop: Option<bool>,
 }

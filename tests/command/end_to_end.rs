@@ -92,6 +92,42 @@ fn statistics_share_their_models() {
     assert!(layer["estimated_error"].as_f64().unwrap() <= 0.02);
 }
 
+/// Where V is too large for the loop corrections the result says so: in the diagnostics, a warning and the trust.
+#[test]
+fn loop_corrections_say_where_v_is_too_large() {
+    let place = Place::with(SMALL);
+    let settings = [
+        "predict.one_loop=true",
+        r#"predict.methods=["semiclassical"]"#,
+        r#"sweep."training.samples"=[40, 1000000]"#,
+    ];
+    let mut arguments = vec!["predict", "spec.toml", "-o", "out"];
+    arguments.extend(settings.iter().flat_map(|s| ["--set", s]));
+    place.succeed(&arguments);
+    let result = place.json("out/result.json");
+    is_valid(&schema(&place, "result"), &result);
+    let says = |case: usize| {
+        let case = &result["cases"][case];
+        let loops = &case["diagnostics"]["semiclassical"]["one_loop"];
+        let intervals = loops["refused_between"].as_array().unwrap().len();
+        let trust = &case["trust"]["semiclassical"];
+        let warned = case["diagnostics"]["warnings"]
+            .to_string()
+            .contains("V is too large");
+        let reason = trust["reason"].as_str().unwrap().contains("V is too large");
+        assert_eq!(intervals > 0, warned);
+        (
+            loops["refused_share"].as_f64().unwrap(),
+            warned,
+            reason,
+            trust["level"] == "none",
+        )
+    };
+    let (few, many) = (says(0), says(1));
+    assert!(few.0 > 0.5 && few.1 && few.2 && few.3, "{few:?}");
+    assert!(many.0 < 0.5 && !many.2 && !many.3, "{many:?}");
+}
+
 #[test]
 fn columns_hold_the_masses_of_the_result() {
     let place = Place::with(SMALL);

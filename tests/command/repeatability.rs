@@ -44,7 +44,7 @@ const LINEAR: [(&str, &[&str]); 12] = [
         &["sampler.scheme=adaptive", "sampler.tolerance=1e-4"],
     ),
     (
-        "Euler with the one-loop shift",
+        "Euler with loop corrections",
         &[
             "sampler.scheme=euler",
             "sampler.grid=uniform",

@@ -356,15 +356,7 @@ fn d11_8_shape_of_the_end_points_against_draws() {
     let starts: Vec<f64> = (0..24)
         .map(|i| sigma * vkernel::numerics::normal::quantile((f64::from(i) + 0.5) / 24.0))
         .collect();
-    let tangents = flow_tangents(
-        &problem,
-        &family,
-        &flow,
-        &equivalent.weights,
-        &starts,
-        false,
-    )
-    .unwrap();
+    let tangents = flow_tangents(&problem, &family, &flow, &equivalent.weights, &starts).unwrap();
     let sum = SampleSum::new(&equivalent.population, &equivalent.coarse, &training).unwrap();
     let mean = equivalent.coarse.mean.column(0).into_owned();
     let ends: Vec<DVector<f64>> = (0..60_000_u64)

@@ -10,27 +10,27 @@ use vkernel::problem::Prediction;
 
 const NX: usize = 5;
 const NT: usize = 3;
-const F: usize = NX * NT;
-const LOW: f64 = 0.05;
+pub const F: usize = NX * NT;
+pub const LOW: f64 = 0.05;
 
 /// A small random linear model with 5 x 3 Gaussian features under `vp`, from t = 1 to 0.05.
-struct Model {
-    kind: Prediction,
-    features: ProductFeatures,
-    weights: DVector<f64>,
+pub struct Model {
+    pub kind: Prediction,
+    pub features: ProductFeatures,
+    pub weights: DVector<f64>,
     /// L with C_W = L L^T.
-    root: DMatrix<f64>,
-    start: f64,
+    pub root: DMatrix<f64>,
+    pub start: f64,
 }
 
 /// Values, first and second derivatives in x of every feature at one node, by the library.
-struct Jet {
-    value: DVector<f64>,
-    first: DVector<f64>,
-    second: DVector<f64>,
+pub struct Jet {
+    pub value: DVector<f64>,
+    pub first: DVector<f64>,
+    pub second: DVector<f64>,
 }
 
-fn model(kind: Prediction) -> Model {
+pub fn model(kind: Prediction) -> Model {
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let mut normal = || rng.sample::<f64, _>(StandardNormal);
     let space = FeatureSet::Gaussian(Gaussian::new(NX, -1.5, 1.5, 0.6));
@@ -48,14 +48,14 @@ fn model(kind: Prediction) -> Model {
 }
 
 /// Log-spaced times.
-fn log_grid(steps: usize) -> Vec<f64> {
+pub fn log_grid(steps: usize) -> Vec<f64> {
     (0..=steps)
         .map(|k| LOW.powf(k as f64 / steps as f64))
         .collect()
 }
 
-type Step = fn(&vkernel::problem::Diffusion, f64, f64) -> (f64, f64);
-const SCHEMES: [(&str, Step); 2] = [("euler", euler), ("ddim", ddim)];
+pub type Step = fn(&vkernel::problem::Diffusion, f64, f64) -> (f64, f64);
+pub const SCHEMES: [(&str, Step); 2] = [("euler", euler), ("ddim", ddim)];
 
 impl Model {
     /// Own definition of the features, for dual numbers.
@@ -83,7 +83,12 @@ impl Model {
     }
 
     /// The discrete flow map Phi(W; x_T).
-    fn flow<T: DualNum<Primitive = f64> + Copy>(&self, w: &[T], step: Step, times: &[f64]) -> T {
+    pub fn flow<T: DualNum<Primitive = f64> + Copy>(
+        &self,
+        w: &[T],
+        step: Step,
+        times: &[f64],
+    ) -> T {
         let mut x = T::from(self.start);
         for pair in times.windows(2) {
             let (c, d) = step(&VP, pair[0], pair[1]);
@@ -102,7 +107,7 @@ impl Model {
     }
 
     /// phi/p, phi'/p and phi''/p at a node, from the library's features.
-    fn jet(&self, x: f64, t: f64) -> Jet {
+    pub fn jet(&self, x: f64, t: f64) -> Jet {
         let p = self.kind.regression(&VP, t).p;
         let (mut v, mut d, mut c) = ([0.0; NX], [0.0; NX], [0.0; NX]);
         self.features.space[0].jet(x, &mut v, &mut d, &mut c);
@@ -117,12 +122,12 @@ impl Model {
     }
 
     /// Slope of D^ at a node.
-    fn slope(&self, jet: &Jet, t: f64) -> f64 {
+    pub fn slope(&self, jet: &Jet, t: f64) -> f64 {
         let r = self.kind.regression(&VP, t);
         self.weights.dot(&jet.first) - r.q / r.p
     }
 
-    fn path(&self, step: Step, times: &[f64]) -> Vec<f64> {
+    pub fn path(&self, step: Step, times: &[f64]) -> Vec<f64> {
         let w = self.plain();
         let mut path = vec![self.start];
         for pair in times.windows(2) {
@@ -160,7 +165,7 @@ impl Model {
     }
 }
 
-const KINDS: [Prediction; 2] = [Prediction::Denoiser, Prediction::Noise];
+pub const KINDS: [Prediction; 2] = [Prediction::Denoiser, Prediction::Noise];
 
 #[test]
 fn d6_1_sensitivity_recursion_is_the_gradient_of_the_flow_map() {

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use vkernel::compare::total_variation;
 use vkernel::density::{
     Bins, DensityError, GaussianField, Generator, Masses, PushForward, RandomField, Refinement,
-    flow_tangents, mean_field, noised_data, semiclassical,
+    flow_tangents, loop_terms, mean_field, noised_data, semiclassical,
 };
 use vkernel::experiment::Scheme;
 use vkernel::family::{Denoiser1d, Family, Linear, LinearDenoiser};
@@ -218,8 +218,7 @@ fn tangents_are_the_derivative_of_the_flow() {
             .weights;
         for scheme in [Scheme::Euler, Scheme::Ddim, Scheme::Heun] {
             let flow = PfOde::new(&problem, &options(scheme, 20, 1e-8));
-            let tangents =
-                flow_tangents(&problem, &family, &flow, &weights, &STARTS, false).unwrap();
+            let tangents = flow_tangents(&problem, &family, &flow, &weights, &STARTS).unwrap();
             let x = ends(&problem, &family, &flow, &weights.mean, &STARTS);
             for (k, start) in STARTS.iter().enumerate() {
                 close(tangents.end[k], x[k], 1.0 + x[k].abs(), 1e-13, "end");
@@ -251,7 +250,7 @@ fn one_loop_shift_is_half_the_trace_of_the_hessian() {
     let kernel = VKernel::new(&problem, &family, &weights, 0.0).unwrap();
     for scheme in [Scheme::Euler, Scheme::Ddim] {
         let flow = PfOde::new(&problem, &options(scheme, 20, 1e-8));
-        let tangents = flow_tangents(&problem, &family, &flow, &weights, &STARTS, true).unwrap();
+        let terms = loop_terms(&problem, &family, &flow, &weights, &STARTS).unwrap();
         for (k, start) in STARTS.iter().enumerate() {
             let at = |direction: DVector<f64>, e: f64| {
                 ends(
@@ -272,23 +271,13 @@ fn one_loop_shift_is_half_the_trace_of_the_hessian() {
                     - 490.0 * at(column.into_owned(), 0.0))
                     / (180.0 * h * h);
             }
-            let size = tangents
-                .tangent
-                .column(k)
-                .dot(&(&weights.covariance * tangents.tangent.column(k)));
+            let (size, shift) = (terms[k].variance, terms[k].mean_correction);
             println!(
-                "{scheme:?}, start {start}: shift {:.6e}, differences {:.6e}",
-                tangents.shift[k],
+                "{scheme:?}, start {start}: shift {shift:.6e}, differences {:.6e}",
                 0.5 * trace
             );
             // Rounding 1e-16 x 490/180/h^2 a column, truncation h^6.
-            close(
-                tangents.shift[k],
-                0.5 * trace,
-                size + tangents.shift[k].abs() + 1e-3,
-                1e-6,
-                "shift",
-            );
+            close(shift, 0.5 * trace, size + shift.abs() + 1e-3, 1e-6, "shift");
         }
     }
 }
@@ -315,7 +304,7 @@ fn semiclassical_variance_against_sampled_weights() {
     let weights = scaled(&weights, 1e-6);
     let kernel = VKernel::new(&problem, &family, &weights, 0.0).unwrap();
     let flow = PfOde::new(&problem, &options(Scheme::Ddim, 80, 1e-8));
-    let tangents = flow_tangents(&problem, &family, &flow, &weights, &STARTS, false).unwrap();
+    let tangents = flow_tangents(&problem, &family, &flow, &weights, &STARTS).unwrap();
     let n = 20_000;
     let draws: Vec<Vec<f64>> = (0..n)
         .into_par_iter()
@@ -375,9 +364,10 @@ fn no_fluctuations_is_mean_field() {
         weights: weights.mean.as_slice(),
     };
     let (mean, _) = mean_field(&problem, &flow, &model, &bins).unwrap();
-    for factor in [0.0, 1e-14] {
+    for (factor, loops) in [(0.0, false), (1e-14, false), (0.0, true), (1e-14, true)] {
         let narrow = scaled(&weights, factor);
-        let solution = semiclassical(&problem, &family, &flow, &narrow, false, &bins).unwrap();
+        let solution = semiclassical(&problem, &family, &flow, &narrow, loops, &bins).unwrap();
+        assert_eq!(solution.loops.map(|l| l.refused), loops.then_some(0.0));
         let tv = total_variation(&solution.estimate.masses, &mean.masses);
         let stated = solution.estimate.error() + mean.error();
         println!("covariance x {factor:e}: TV {tv:.1e}, stated errors {stated:.1e}");

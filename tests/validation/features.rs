@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use num_dual::{Dual2_64, DualNum, second_derivative};
+use num_dual::{Dual3_64, DualNum, third_derivative};
 use rand::RngExt;
 use vkernel::family::features::{
     Factor, FeatureSet, Fourier, Gaussian, Polynomial, ProductFeatures,
@@ -60,7 +60,7 @@ impl Definition {
     }
 
     /// Feature i at `a`, from the definition.
-    fn value(self, i: usize, a: Dual2_64) -> Dual2_64 {
+    fn value(self, i: usize, a: Dual3_64) -> Dual3_64 {
         match self {
             Self::Gaussian {
                 count,
@@ -151,15 +151,15 @@ const SETS: [Definition; 8] = [
     },
 ];
 
-/// Value, first and second derivative of product i (the last set running fastest), by dual numbers.
-fn dual_jet(sets: &[Definition], mut i: usize, a: f64) -> (f64, f64, f64) {
+/// Value and three derivatives of product i (the last set running fastest), by dual numbers.
+fn dual_jet(sets: &[Definition], mut i: usize, a: f64) -> (f64, f64, f64, f64) {
     let mut indices = Vec::new();
     for set in sets.iter().rev() {
         indices.push(i % set.len());
         i /= set.len();
     }
     indices.reverse();
-    second_derivative(
+    third_derivative(
         |a| {
             sets.iter()
                 .zip(&indices)
@@ -184,22 +184,30 @@ fn jets_of_every_set_and_of_products() {
         assert_eq!(n, sets.iter().map(|s| s.len()).product::<usize>());
         let (mut v, mut d, mut c, mut plain) =
             (vec![0.0; n], vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+        let mut third = vec![0.0; n];
         for a in [-1.7, -0.31, 0.0, 0.5, 1.4, 2.9] {
             factor.jet(a, &mut v, &mut d, &mut c);
+            factor.third(a, &mut third);
             factor.values(a, &mut plain);
             let weights: Vec<f64> = (0..n).map(|i| 1.0 / (1 + i) as f64).collect();
             let (mut f, mut slope) = ([0.0], [0.0]);
             factor.contract_with_slope(&weights, &[a], &mut f, &mut slope);
             let exact: Vec<_> = (0..n).map(|i| dual_jet(sets, i, a)).collect();
-            let largest = |k: fn(&(f64, f64, f64)) -> f64| {
+            let largest = |k: fn(&(f64, f64, f64, f64)) -> f64| {
                 exact.iter().map(|e| k(e).abs()).fold(1e-200, f64::max)
             };
-            let scales = [largest(|e| e.0), largest(|e| e.1), largest(|e| e.2)];
+            let scales = [
+                largest(|e| e.0),
+                largest(|e| e.1),
+                largest(|e| e.2),
+                largest(|e| e.3),
+            ];
             for (i, e) in exact.iter().enumerate() {
                 // Rounding; the expanded polynomials cancel by up to 1e3 at the ends of their range.
                 close(v[i], e.0, scales[0], 1e-12, "value");
                 close(d[i], e.1, scales[1], 1e-12, "first derivative");
                 close(c[i], e.2, scales[2], 1e-12, "second derivative");
+                close(third[i], e.3, scales[3], 1e-12, "third");
                 close(plain[i], v[i], scales[0], 1e-14, "values against jet");
             }
             let sum = |k: &[f64]| weights.iter().zip(k).map(|(w, v)| w * v).sum::<f64>();
@@ -225,7 +233,7 @@ fn kronecker_order() {
     let mut out = vec![0.0; features.len()];
     let (x, y, time) = (0.4, 0.7, 1.1);
     features.values(&[x, y], time, &mut out);
-    let at = |d: Definition, i: usize, z: f64| d.value(i, Dual2_64::from_re(z)).re;
+    let at = |d: Definition, i: usize, z: f64| d.value(i, Dual3_64::from_re(z)).re;
     for ia in 0..na {
         for ib in 0..nb {
             for ic in 0..nc {

@@ -80,7 +80,11 @@ pub fn gap_filling(
         .collect::<Result<_, _>>()?;
     let n = draws as f64;
     let probability = weights.iter().sum::<f64>() / n;
-    let variance = weights.iter().map(|w| (w - probability).powi(2)).sum::<f64>() / (n - 1.0);
+    let variance = weights
+        .iter()
+        .map(|w| (w - probability).powi(2))
+        .sum::<f64>()
+        / (n - 1.0);
     let path = |xi: f64| target.map.path(&eta.clone().push(xi));
     Ok(GapFilling {
         gap,
@@ -121,7 +125,8 @@ struct Target<'a> {
 
 impl Target<'_> {
     fn end(&self, eta: &DVector<f64>, xi: f64) -> Result<f64, ActionError> {
-        self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.count
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.map.end(&eta.clone().push(xi))
     }
 
@@ -139,15 +144,14 @@ impl Target<'_> {
     }
 
     /// xi whose trajectory ends at `end`: bracketed on the grid, then by regula falsi (Illinois).
-    fn edge(
-        &self,
-        eta: &DVector<f64>,
-        grid: &[(f64, f64)],
-        end: f64,
-    ) -> Result<f64, ActionError> {
+    fn edge(&self, eta: &DVector<f64>, grid: &[(f64, f64)], end: f64) -> Result<f64, ActionError> {
         let Some(i) = grid.windows(2).position(|w| w[0].1 <= end && w[1].1 > end) else {
             let below = grid.last().is_some_and(|last| last.1 <= end);
-            return Ok(if below { f64::INFINITY } else { f64::NEG_INFINITY });
+            return Ok(if below {
+                f64::INFINITY
+            } else {
+                f64::NEG_INFINITY
+            });
         };
         let ((mut a, fa), (mut b, fb)) = (grid[i], grid[i + 1]);
         let (mut fa, mut fb) = (fa - end, fb - end);

@@ -56,4 +56,17 @@ impl Fourier {
             }
         }
     }
+
+    pub(super) fn third(&self, a: f64, out: &mut [f64]) {
+        let cosines = self.cosines();
+        out[0] = 0.0;
+        for k in 1..=cosines {
+            let omega = TAU * k as f64 / self.length;
+            let (sin, cos) = (omega * a).sin_cos();
+            out[k] = omega.powi(3) * sin;
+            if cosines + k < self.count {
+                out[cosines + k] = -omega.powi(3) * cos;
+            }
+        }
+    }
 }

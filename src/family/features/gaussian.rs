@@ -81,6 +81,14 @@ impl Gaussian {
         }
     }
 
+    pub(super) fn third(&self, a: f64, out: &mut [f64]) {
+        self.values(a, out);
+        for (i, o) in out.iter_mut().enumerate() {
+            let z = (a - self.centre(i)) / self.std;
+            *o *= z * (3.0 - z * z) / self.std.powi(3);
+        }
+    }
+
     /// `out[i] = weights . values(x[i])` with two exponentials a point: around the nearest centre j, at distance
     /// u spacings, the neighbour m steps away has exp(-(u-m)^2 kappa/2) = exp(-u^2 kappa/2) exp(kappa u)^m ladder[m].
     pub(super) fn contract(&self, weights: &[f64], x: &[f64], out: &mut [f64]) {

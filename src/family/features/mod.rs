@@ -8,7 +8,15 @@ pub use fourier::Fourier;
 pub use gaussian::Gaussian;
 pub use polynomial::Polynomial;
 
-/// A finite set of features of one variable, with exact first and second derivatives.
+/// n over m.
+const BINOMIAL: [[f64; 4]; 4] = [
+    [1.0, 0.0, 0.0, 0.0],
+    [1.0, 1.0, 0.0, 0.0],
+    [1.0, 2.0, 1.0, 0.0],
+    [1.0, 3.0, 3.0, 1.0],
+];
+
+/// A finite set of features of one variable, with exact derivatives up to the third.
 #[derive(Debug, Clone)]
 pub enum FeatureSet {
     Gaussian(Gaussian),
@@ -42,6 +50,15 @@ impl FeatureSet {
             Self::Gaussian(s) => s.jet(a, value, first, second),
             Self::Fourier(s) => s.jet(a, value, first, second),
             Self::Polynomial(s) => s.jet(a, value, first, second),
+        }
+    }
+
+    /// Third derivatives at `a` into `out` (length [`Self::len`]).
+    pub fn third(&self, a: f64, out: &mut [f64]) {
+        match self {
+            Self::Gaussian(s) => s.third(a, out),
+            Self::Fourier(s) => s.third(a, out),
+            Self::Polynomial(s) => s.third(a, out),
         }
     }
 
@@ -119,6 +136,31 @@ impl Factor {
         value.copy_from_slice(&v);
         first.copy_from_slice(&d);
         second.copy_from_slice(&c);
+    }
+
+    /// Third derivatives at `a` into `out` (length [`Self::len`]).
+    pub fn third(&self, a: f64, out: &mut [f64]) {
+        if let [only] = &self.sets[..] {
+            return only.third(a, out);
+        }
+        // Derivatives 0 to 3 of the product so far; Leibniz: (fg)^(n) = sum of n over m f^(m) g^(n-m).
+        let mut product = [vec![1.0], vec![0.0], vec![0.0], vec![0.0]];
+        for set in &self.sets {
+            let mut own = [(); 4].map(|()| vec![0.0; set.len()]);
+            let [v, d, c, e] = &mut own;
+            set.jet(a, v, d, c);
+            set.third(a, e);
+            product = [0, 1, 2, 3].map(|n| {
+                let terms: Vec<Vec<f64>> = (0..=n)
+                    .map(|m| {
+                        let term = kronecker(&product[m], &own[n - m]);
+                        term.iter().map(|t| BINOMIAL[n][m] * t).collect()
+                    })
+                    .collect();
+                sum(&terms)
+            });
+        }
+        out.copy_from_slice(&product[3]);
     }
 
     /// `out[i] = weights . values(x[i])`.

@@ -59,4 +59,23 @@ impl Polynomial {
             second[n] = c;
         }
     }
+
+    pub(super) fn third(&self, a: f64, out: &mut [f64]) {
+        let (mut value, mut first, mut second) = (
+            vec![0.0; self.count],
+            vec![0.0; self.count],
+            vec![0.0; self.count],
+        );
+        self.jet(a, &mut value, &mut first, &mut second);
+        // The recursion of `jet` once more.
+        for n in 0..self.count {
+            out[n] = 0.0;
+            if n >= 1 {
+                out[n] += (2 * n - 1) as f64 * second[n - 1] / self.half;
+            }
+            if n >= 2 {
+                out[n] += out[n - 2];
+            }
+        }
+    }
 }

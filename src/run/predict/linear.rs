@@ -8,8 +8,9 @@ use serde_json::json;
 
 use crate::compare::total_variation;
 use crate::density::{
-    DensityError, Ensemble, Estimate, GaussianField, Generator, LayerChoice, LayeredField,
-    PushForward, RandomField, SampleSumField, choose_layer, gaussianity, mean_field, semiclassical,
+    DensityError, Ensemble, Estimate, GaussianField, Generator, LARGE_PARAMETER, LayerChoice,
+    LayeredField, PushForward, RandomField, SampleSumField, Semiclassical, choose_layer,
+    gaussianity, mean_field, semiclassical,
 };
 use crate::experiment::{Experiment, Method, Process, StatisticsKind};
 use crate::family::{Linear, LinearDenoiser};
@@ -230,19 +231,7 @@ impl<'a> Job<'a> {
             &self.generator.bins,
         )
         .map_err(failed(self.case, Method::Semiclassical))?;
-        set.diagnostics.insert(
-            "semiclassical".into(),
-            json!({
-                "largest_std": solution.largest_std,
-                "largest_one_loop_shift_over_std": solution.largest_shift,
-            }),
-        );
-        if one_loop {
-            set.warnings.push(format!(
-                "the one-loop mean shift reaches {:.2} standard deviations; the expansion holds where it is far below one, and near basin boundaries it makes the density worse",
-                solution.largest_shift
-            ));
-        }
+        describe_loops(&solution, set);
         Ok(solution.estimate)
     }
 
@@ -394,6 +383,31 @@ fn mean_weights(
         Ok(sum / half as f64)
     };
     Ok([mean(0)?, mean(half)?])
+}
+
+/// How far the expansion in V reaches: the corrections' sizes, and where they are refused.
+fn describe_loops(solution: &Semiclassical, set: &mut PredictionSet) {
+    let mut diagnostics = json!({ "largest_std": solution.largest_std });
+    if let Some(loops) = &solution.loops {
+        diagnostics["one_loop"] = json!({
+            "threshold": LARGE_PARAMETER,
+            "refused_share": loops.refused,
+            "refused_between": loops.refused_between,
+            "largest_mean_correction_over_std": loops.largest_mean_correction,
+            "largest_variance_correction_over_variance": loops.largest_variance_correction,
+            "largest_skewness": loops.largest_skewness,
+        });
+        set.loops_refused = Some(loops.refused);
+        if loops.refused > 0.0 {
+            set.warnings.push(format!(
+                "V is too large for the loop corrections at {:.0} % of x_T, which keep the leading order: the mean moves by up to {:.2} standard deviations, the variance by up to {:.2} of itself, where at most {LARGE_PARAMETER} is small; diagnostics.semiclassical says where",
+                100.0 * loops.refused,
+                loops.largest_mean_correction,
+                loops.largest_variance_correction,
+            ));
+        }
+    }
+    set.diagnostics.insert("semiclassical".into(), diagnostics);
 }
 
 fn describe_sandwich(sandwich: &Sandwich, samples: usize, set: &mut PredictionSet) {
