@@ -15,6 +15,18 @@ pub enum Scheme {
     Adaptive,
 }
 
+impl Scheme {
+    /// Name used in specs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Euler => "euler",
+            Self::Heun => "heun",
+            Self::Ddim => "ddim",
+            Self::Adaptive => "adaptive",
+        }
+    }
+}
+
 /// Spacing of the time grid between t_max and t_min.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -77,15 +89,17 @@ impl StatisticsKind {
 pub enum Method {
     MeanField,
     Semiclassical,
+    Saddle,
     GaussianField,
     SampleSum,
     FokkerPlanck,
 }
 
 impl Method {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::MeanField,
         Self::Semiclassical,
+        Self::Saddle,
         Self::GaussianField,
         Self::SampleSum,
         Self::FokkerPlanck,
@@ -96,6 +110,7 @@ impl Method {
         match self {
             Self::MeanField => "mean-field",
             Self::Semiclassical => "semiclassical",
+            Self::Saddle => "saddle",
             Self::GaussianField => "gaussian-field",
             Self::SampleSum => "sample-sum",
             Self::FokkerPlanck => "fokker-planck",
@@ -117,6 +132,10 @@ pub struct PredictOptions {
     pub tolerance: f64,
     /// Corrects mean and variance of `semiclassical` to the next order in V where that is small.
     pub one_loop: bool,
+    /// Starts x_T of `saddle`.
+    pub starts: usize,
+    /// Interval of x_0 whose filling `saddle` explains.
+    pub gap: Option<(f64, f64)>,
 }
 
 /// Where trajectories start.

@@ -7,6 +7,7 @@ mod densities;
 pub mod figure;
 mod format;
 mod grid;
+pub mod paths;
 pub mod result;
 mod table;
 

@@ -37,6 +37,7 @@ pub(super) fn recommend(set: &PredictionSet) -> Option<String> {
         Method::FokkerPlanck,
         Method::GaussianField,
         Method::SampleSum,
+        Method::Saddle,
         Method::Semiclassical,
         Method::MeanField,
     ]

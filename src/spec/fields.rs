@@ -121,11 +121,11 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     (
         "predict.methods",
-        r#"a non-empty array of "mean-field" | "semiclassical" | "gaussian-field" | "sample-sum" | "fokker-planck", none twice"#,
+        r#"a non-empty array of "mean-field" | "semiclassical" | "saddle" | "gaussian-field" | "sample-sum" | "fokker-planck", none twice"#,
     ),
     (
         "predict.methods[]",
-        r#""mean-field" | "semiclassical" | "gaussian-field" | "sample-sum" | "fokker-planck""#,
+        r#""mean-field" | "semiclassical" | "saddle" | "gaussian-field" | "sample-sum" | "fokker-planck""#,
     ),
     ("predict.draws", "an integer >= 2"),
     (
@@ -134,6 +134,12 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("predict.tolerance", "a number > 0 and < 1"),
     ("predict.one_loop", "true or false"),
+    ("predict.starts", "an integer from 8 to 100000"),
+    (
+        "predict.gap",
+        "[low, high]: two finite numbers, low < high, inside output.range",
+    ),
+    ("predict.gap[]", "a finite number"),
     ("monte_carlo", "a table: [monte_carlo]"),
     ("monte_carlo.models", "an integer >= 2"),
     ("monte_carlo.start", r#""stratified" | "random""#),
@@ -167,7 +173,6 @@ const PLANNED: &[(&str, &str)] = &[
     ("model.features[].kind", "random-fourier"),
     ("model.features[].kind", "relu"),
     ("training.weighting", "expression"),
-    ("predict.methods[]", "saddle"),
 ];
 
 /// Keys that the documentation uses and this version does not have.

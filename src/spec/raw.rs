@@ -288,7 +288,8 @@ pub(super) struct RawPredict {
     #[schemars(schema_with = "statistics_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<StatisticsKind>,
-    /// The predicted densities. Default: all that apply to the model and the sampler.
+    /// The predicted densities. Default: all that apply to the model and the sampler, but saddle, which takes as long as
+    /// all the others together.
     #[schemars(schema_with = "methods_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<Method>>,
@@ -310,6 +311,14 @@ pub(super) struct RawPredict {
     /// euler and ddim). Default false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub one_loop: Option<bool>,
+    /// saddle: starts x_T whose lines of saddles are followed. Default 64.
+    #[schemars(range(min = 8, max = 100_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts: Option<u64>,
+    /// saddle: an interval [low, high] of x_0 whose filling is explained: its probability, and the fluctuation of the
+    /// training set that fills it most easily. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<[f64; 2]>,
 }
 
 /// The Monte Carlo side.

@@ -1,6 +1,8 @@
 //! What fills a gap: the most likely fluctuation of the training set, and the gap's probability by importance sampling
 //! around it (D13.9).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use argmin::core::{CostFunction, Error, Executor, Gradient, State};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
@@ -14,12 +16,15 @@ use crate::density::DensityError;
 use crate::numerics::normal;
 use crate::numerics::random::stream;
 
-/// Positions of xi = x_T/sigma that bracket the edges of the gap, and refinements of the brackets.
-const SECTIONS: usize = 24;
+/// Bracket of xi = x_T/sigma around where an edge is expected, and how far it may grow.
+const BRACKET: f64 = 0.25;
 const REACH: f64 = 6.0;
-const ROOT_STEPS: usize = 40;
-/// Accuracy of an edge in xi: far below the probabilities asked for, relative to the largest.
-const EDGE: f64 = 1e-7;
+const ROOT_STEPS: usize = 60;
+/// Accuracy of an edge: x_0 there, as a share of the gap. The descent needs a smooth function, a draw does not.
+const EDGE: f64 = 1e-3;
+const SMOOTH_EDGE: f64 = 1e-8;
+/// Length of the gradient at which the optimum is found: |eta| is of order one.
+const FLAT: f64 = 1e-3;
 const DESCENT: u64 = 80;
 const MEMORY: usize = 10;
 
@@ -56,27 +61,31 @@ pub fn gap_filling(
     draws: usize,
     seed: u64,
 ) -> Result<GapFilling, DensityError> {
-    let target = Target {
+    let mut target = Target {
         map: WhitenedFlow {
             action,
             start: Start::Normal { std: sigma_start },
         },
         gap,
-        count: std::sync::atomic::AtomicU64::new(0),
+        near: 0.0,
+        count: AtomicU64::new(0),
     };
     let mean = DVector::zeros(action.rank());
-    let unfilled = target.edges(&mean)?.mass();
+    let first = target.edges(&mean, 0.0, SMOOTH_EDGE)?;
+    let unfilled = first.mass();
     if unfilled.is_nan() || unfilled <= 0.0 {
         return Err(DensityError::GapOutOfReach {
             low: gap.0,
             high: gap.1,
         });
     }
+    target.near = 0.5 * (first.low + first.high).clamp(-2.0 * REACH, 2.0 * REACH);
     let eta = target.optimum(&mean)?;
-    let here = target.edges(&eta)?;
+    let here = target.edges(&eta, target.near, SMOOTH_EDGE)?;
+    let near = 0.5 * (here.low + here.high);
     let weights: Vec<f64> = (0..draws as u64)
         .into_par_iter()
-        .map(|i| target.weight(&eta, seed, i))
+        .map(|i| target.weight(&eta, near, seed, i))
         .collect::<Result<_, _>>()?;
     let n = draws as f64;
     let probability = weights.iter().sum::<f64>() / n;
@@ -120,54 +129,80 @@ impl Edges {
 struct Target<'a> {
     map: WhitenedFlow<'a>,
     gap: (f64, f64),
-    count: std::sync::atomic::AtomicU64,
+    /// Where the edges are looked for.
+    near: f64,
+    count: AtomicU64,
 }
 
 impl Target<'_> {
     fn end(&self, eta: &DVector<f64>, xi: f64) -> Result<f64, ActionError> {
-        self.count
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
         self.map.end(&eta.clone().push(xi))
     }
 
-    fn edges(&self, eta: &DVector<f64>) -> Result<Edges, ActionError> {
-        let grid: Vec<(f64, f64)> = (0..=SECTIONS)
-            .map(|i| {
-                let xi = REACH * (2.0 * i as f64 / SECTIONS as f64 - 1.0);
-                Ok((xi, self.end(eta, xi)?))
-            })
-            .collect::<Result<_, ActionError>>()?;
+    /// Both edges, looked for around `near`.
+    fn edges(&self, eta: &DVector<f64>, near: f64, accuracy: f64) -> Result<Edges, ActionError> {
+        let mut known: Vec<(f64, f64)> = Vec::new();
+        let mut reach = BRACKET;
+        for side in [-1.0, 1.0] {
+            reach = reach.min(REACH);
+            loop {
+                let xi = near + side * reach;
+                let end = self.end(eta, xi)?;
+                known.push((xi, end));
+                let outside = if side < 0.0 {
+                    end <= self.gap.0
+                } else {
+                    end > self.gap.1
+                };
+                if outside || reach >= REACH {
+                    break;
+                }
+                reach *= 2.0;
+            }
+            reach = BRACKET;
+        }
+        known.sort_by(|a, b| a.0.total_cmp(&b.0));
         Ok(Edges {
-            low: self.edge(eta, &grid, self.gap.0)?,
-            high: self.edge(eta, &grid, self.gap.1)?,
+            low: self.edge(eta, &mut known, self.gap.0, accuracy)?,
+            high: self.edge(eta, &mut known, self.gap.1, accuracy)?,
         })
     }
 
-    /// xi whose trajectory ends at `end`: bracketed on the grid, then by regula falsi (Illinois).
-    fn edge(&self, eta: &DVector<f64>, grid: &[(f64, f64)], end: f64) -> Result<f64, ActionError> {
-        let Some(i) = grid.windows(2).position(|w| w[0].1 <= end && w[1].1 > end) else {
-            let below = grid.last().is_some_and(|last| last.1 <= end);
+    /// xi whose trajectory ends at `end`, from sorted trajectories that are `known`: regula falsi (Illinois), with
+    /// halving where the secant keeps to one end, since the flow is steep between the points.
+    fn edge(
+        &self,
+        eta: &DVector<f64>,
+        known: &mut Vec<(f64, f64)>,
+        end: f64,
+        accuracy: f64,
+    ) -> Result<f64, ActionError> {
+        let Some(i) = known.windows(2).position(|w| w[0].1 <= end && w[1].1 > end) else {
+            let below = known.last().is_some_and(|last| last.1 <= end);
             return Ok(if below {
                 f64::INFINITY
             } else {
                 f64::NEG_INFINITY
             });
         };
-        let ((mut a, fa), (mut b, fb)) = (grid[i], grid[i + 1]);
-        let (mut fa, mut fb) = (fa - end, fb - end);
+        let accuracy = accuracy * (self.gap.1 - self.gap.0);
+        let ((mut a, mut fa), (mut b, mut fb)) = (known[i], known[i + 1]);
+        (fa, fb) = (fa - end, fb - end);
         let mut side: i32 = 0;
         for _ in 0..ROOT_STEPS {
-            if b - a < EDGE || fa == 0.0 {
-                break;
-            }
-            // The flow is steep between the points: fall back to halving when the secant keeps to one end.
-            let x = if side.abs() >= 3 {
+            let x = if side.abs() >= 2 {
                 side = 0;
                 0.5 * (a + b)
             } else {
                 (a * fb - b * fa) / (fb - fa)
             };
             let f = self.end(eta, x)? - end;
+            let at = known.partition_point(|k| k.0 < x);
+            known.insert(at, (x, f + end));
+            if f.abs() < accuracy || x <= a || x >= b {
+                return Ok(x);
+            }
             if f <= 0.0 {
                 (a, fa) = (x, f);
                 if side < 0 {
@@ -182,20 +217,24 @@ impl Target<'_> {
                 side = side.max(0) + 1;
             }
         }
-        Ok(if fa == 0.0 { a } else { 0.5 * (a + b) })
+        Ok(0.5 * (a + b))
     }
 
     /// Minimiser of |eta|^2/2 - ln P(gap | eta).
     fn optimum(&self, start: &DVector<f64>) -> Result<DVector<f64>, DensityError> {
+        let failed = |e: Error| DensityError::Optimum {
+            message: e.to_string(),
+        };
         let solver: LBFGS<_, Vec<f64>, Vec<f64>, f64> =
-            LBFGS::new(MoreThuenteLineSearch::new(), MEMORY);
+            LBFGS::new(MoreThuenteLineSearch::new(), MEMORY)
+                .with_tolerance_grad(FLAT)
+                .and_then(|solver| solver.with_tolerance_cost(0.1 * FLAT * FLAT))
+                .map_err(failed)?;
         let start = start.as_slice().to_vec();
         let outcome = Executor::new(self, solver)
             .configure(|state| state.param(start).max_iters(DESCENT))
             .run()
-            .map_err(|e| DensityError::Optimum {
-                message: e.to_string(),
-            })?;
+            .map_err(failed)?;
         let best = outcome
             .state()
             .get_best_param()
@@ -205,12 +244,22 @@ impl Target<'_> {
         Ok(DVector::from_column_slice(best))
     }
 
-    /// P(gap | eta + noise) times the ratio of N(0, I) to N(eta, I).
-    fn weight(&self, eta: &DVector<f64>, seed: u64, index: u64) -> Result<f64, ActionError> {
+    /// P(gap | eta') times the ratio of N(0, I) to the proposal: half N(0, I), half N(eta, I), draws taking turns. No
+    /// weight then exceeds 2 P(gap | eta'), however far the integrand is from a Gaussian around eta.
+    fn weight(
+        &self,
+        eta: &DVector<f64>,
+        near: f64,
+        seed: u64,
+        index: u64,
+    ) -> Result<f64, ActionError> {
         let mut rng = stream(seed, index);
-        let noise = DVector::from_fn(eta.len(), |_, _| rng.sample::<f64, _>(StandardNormal));
-        let ratio = (-eta.dot(&noise) - 0.5 * eta.norm_squared()).exp();
-        Ok(ratio * self.edges(&(eta + noise))?.mass())
+        let mut drawn = DVector::from_fn(eta.len(), |_, _| rng.sample::<f64, _>(StandardNormal));
+        if index % 2 == 1 {
+            drawn += eta;
+        }
+        let ratio = 2.0 / (1.0 + (eta.dot(&drawn) - 0.5 * eta.norm_squared()).exp());
+        Ok(ratio * self.edges(&drawn, near, EDGE)?.mass())
     }
 }
 
@@ -220,7 +269,7 @@ impl CostFunction for &Target<'_> {
 
     fn cost(&self, eta: &Vec<f64>) -> Result<f64, Error> {
         let eta = DVector::from_column_slice(eta);
-        let mass = self.edges(&eta)?.mass();
+        let mass = self.edges(&eta, self.near, SMOOTH_EDGE)?.mass();
         Ok(0.5 * eta.norm_squared() - mass.max(f64::MIN_POSITIVE).ln())
     }
 }
@@ -232,7 +281,7 @@ impl Gradient for &Target<'_> {
     /// The edge moves by d xi/d eta = -(dPhi/d eta)/(dPhi/d xi).
     fn gradient(&self, eta: &Vec<f64>) -> Result<Vec<f64>, Error> {
         let eta = DVector::from_column_slice(eta);
-        let edges = self.edges(&eta)?;
+        let edges = self.edges(&eta, self.near, SMOOTH_EDGE)?;
         let rank = eta.len();
         let mut sum = eta.clone();
         for (xi, sign) in [(edges.low, -1.0), (edges.high, 1.0)] {

@@ -6,11 +6,13 @@ use nalgebra::DVector;
 use rayon::prelude::*;
 use serde_json::json;
 
+use super::saddles;
+use crate::action::Action;
 use crate::compare::total_variation;
 use crate::density::{
     DensityError, Ensemble, Estimate, GaussianField, Generator, LARGE_PARAMETER, LayerChoice,
     LayeredField, PushForward, RandomField, SampleSumField, Semiclassical, choose_layer,
-    gaussianity, mean_field, semiclassical,
+    gap_filling, gaussianity, mean_field, saddle_density, semiclassical,
 };
 use crate::experiment::{Experiment, Method, Process, StatisticsKind};
 use crate::family::{Linear, LinearDenoiser};
@@ -96,6 +98,7 @@ pub(super) fn predict(
                 (job.mean_field(reference, &mut set)?, None)
             }
             Method::Semiclassical => (job.semiclassical(&mut set)?, None),
+            Method::Saddle => (job.saddle(seed(method), &mut set)?, None),
             Method::GaussianField => {
                 let ensemble = job.gaussian_field(seed(method), grow, &mut set)?;
                 (sampled(&ensemble), Some(ensemble))
@@ -235,6 +238,42 @@ impl<'a> Job<'a> {
         Ok(solution.estimate)
     }
 
+    /// Refused by the spec where there is a layer, or a scheme without a discretised action.
+    fn saddle(&self, seed: u64, set: &mut PredictionSet) -> Result<Estimate, RunError> {
+        let kernel = self.kernel()?;
+        let failed = failed(self.case, Method::Saddle);
+        let weights = self.statistics.gaussian();
+        let action = Action::new(&kernel, weights, self.generator.flow(), 1.0)
+            .map_err(|e| failed(e.into()))?;
+        let sigma = self.problem.diffusion.sigma(self.problem.t_max);
+        let predict = &self.experiment.predict;
+        let bins = &self.generator.bins;
+        let solution =
+            saddle_density(&action, sigma, predict.starts, seed, bins).map_err(&failed)?;
+        saddles::describe(&solution, self.generator.times(), set);
+        if let Some(gap) = predict.gap {
+            let filling = gap_filling(&action, sigma, gap, predict.draws, seed).map_err(&failed)?;
+            let map = saddles::FillingMap {
+                problem: self.problem,
+                family: self.family,
+                times: self.generator.times(),
+                bins,
+            };
+            saddles::describe_filling(&filling, &kernel, &map, set);
+        }
+        Ok(solution.estimate)
+    }
+
+    /// The V-kernel without a layer.
+    fn kernel(&self) -> Result<VKernel<'_>, RunError> {
+        VKernel::new(self.problem, self.family, self.statistics.gaussian(), 0.0).map_err(|source| {
+            RunError::Statistics {
+                case: self.case,
+                source,
+            }
+        })
+    }
+
     fn gaussian_field(
         &self,
         seed: u64,
@@ -249,12 +288,7 @@ impl<'a> Job<'a> {
             );
         }
         let weights = self.statistics.gaussian();
-        let kernel = VKernel::new(self.problem, self.family, weights, 0.0).map_err(|source| {
-            RunError::Statistics {
-                case: self.case,
-                source,
-            }
-        })?;
+        let kernel = self.kernel()?;
         set.diagnostics
             .insert("v_kernel_rank".into(), json!(kernel.rank()));
         let field = GaussianField::new(&kernel, weights, seed);

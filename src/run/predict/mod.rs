@@ -1,6 +1,7 @@
 //! The theory side of a case: statistics, then every density method asked for.
 
 mod linear;
+mod saddles;
 
 use std::time::Instant;
 

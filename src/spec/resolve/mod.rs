@@ -65,7 +65,8 @@ impl<'a> Resolver<'a> {
         let raw_monte_carlo = raw.monte_carlo.get_or_insert_default();
         let monte_carlo = monte_carlo::resolve(raw_monte_carlo, &family, &sampler)?;
         let raw_predict = raw.predict.get_or_insert_default();
-        let predict = predict::resolve(raw_predict, tree, &family, &sampler, &monte_carlo)?;
+        let predict =
+            predict::resolve(raw_predict, tree, &family, &sampler, &monte_carlo, &output)?;
         require_one_dimension(&problem)?;
         let resolved = serde_json::to_value(&raw)
             .map_err(|e| Fault::at(FieldPath::default(), e.to_string()).allowed("a finite spec"))?;

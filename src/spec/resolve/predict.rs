@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::{check, count};
 use crate::experiment::{
-    Method, MonteCarloOptions, PredictOptions, Process, SamplerOptions, Scheme, Start,
-    StatisticsKind,
+    Method, MonteCarloOptions, OutputOptions, PredictOptions, Process, SamplerOptions, Scheme,
+    Start, StatisticsKind,
 };
 use crate::family::Family;
 use crate::spec::error::Fault;
@@ -13,8 +13,9 @@ use crate::spec::fields::{refuse, refuse_inapplicable};
 use crate::spec::path::FieldPath;
 use crate::spec::raw::RawPredict;
 
-/// Defaults of `draws` and `tolerance`.
+/// Defaults of `draws`, `starts` and `tolerance`.
 const DRAWS: u64 = 2000;
+const STARTS: u64 = 64;
 const TOLERANCE: f64 = 0.02;
 
 /// The theory side.
@@ -24,26 +25,31 @@ pub(super) fn resolve(
     family: &Family,
     sampler: &SamplerOptions,
     monte_carlo: &MonteCarloOptions,
+    output: &OutputOptions,
 ) -> Result<PredictOptions, Fault> {
     let Family::Linear(_) = family else {
         let path = FieldPath::of("predict");
         refuse_inapplicable(tree, &path, "model.kind = \"naive\"", &["methods"])?;
         return Ok(PredictOptions {
             statistics: None,
-            methods: methods(raw, family, sampler.process, None)?,
+            methods: methods(raw, family, sampler, None)?,
             draws: count("predict.draws", DRAWS, 2, u64::MAX)?,
             particles: monte_carlo.particles,
             tolerance: TOLERANCE,
             one_loop: false,
+            starts: count("predict.starts", STARTS, 8, 100_000)?,
+            gap: None,
         });
     };
     let one_loop = *raw.one_loop.get_or_insert(false);
     let default = default_statistics(raw, one_loop);
     let statistics = *raw.statistics.get_or_insert(default);
-    let methods = methods(raw, family, sampler.process, Some(statistics))?;
+    let methods = methods(raw, family, sampler, Some(statistics))?;
     if one_loop {
         check_one_loop(&methods, sampler)?;
     }
+    let starts = starts(raw, &methods)?;
+    let gap = gap(raw, &methods, output)?;
     let draws = *raw.draws.get_or_insert(DRAWS);
     let least = match monte_carlo.start {
         Start::Stratified => 32,
@@ -71,7 +77,44 @@ pub(super) fn resolve(
         particles: count("predict.particles", particles, least, u64::MAX)?,
         tolerance,
         one_loop,
+        starts,
+        gap,
     })
+}
+
+fn only_with_saddle(key: &str) -> Fault {
+    Fault::value(FieldPath::of(key))
+        .allowed("nothing without the method \"saddle\", which it belongs to")
+}
+
+fn starts(raw: &mut RawPredict, methods: &[Method]) -> Result<usize, Fault> {
+    if !methods.contains(&Method::Saddle) {
+        return match raw.starts {
+            Some(_) => Err(only_with_saddle("predict.starts")),
+            None => count("predict.starts", STARTS, 8, 100_000),
+        };
+    }
+    let starts = *raw.starts.get_or_insert(STARTS);
+    count("predict.starts", starts, 8, 100_000)
+}
+
+fn gap(
+    raw: &RawPredict,
+    methods: &[Method],
+    output: &OutputOptions,
+) -> Result<Option<(f64, f64)>, Fault> {
+    let Some([low, high]) = raw.gap else {
+        return Ok(None);
+    };
+    if !methods.contains(&Method::Saddle) {
+        return Err(only_with_saddle("predict.gap"));
+    }
+    let inside = output
+        .range
+        .first()
+        .is_some_and(|&(l, h)| l <= low && low < high && high <= h);
+    check("predict.gap", inside)?;
+    Ok(Some((low, high)))
 }
 
 /// The most trustworthy statistics that serve the methods asked for.
@@ -91,16 +134,24 @@ fn default_statistics(raw: &RawPredict, one_loop: bool) -> StatisticsKind {
 /// The methods that apply, and the setting that decides it.
 fn applicable(
     family: &Family,
-    process: Process,
+    sampler: &SamplerOptions,
     statistics: Option<StatisticsKind>,
 ) -> (&'static [Method], String) {
-    use Method::{FokkerPlanck, GaussianField, MeanField, SampleSum, Semiclassical};
-    let (methods, setting): (&[Method], &str) = match (family, process) {
+    use Method::{FokkerPlanck, GaussianField, MeanField, Saddle, SampleSum, Semiclassical};
+    let (methods, setting): (&[Method], &str) = match (family, sampler.process) {
         (Family::Linear(_), process) => {
             let statistics = statistics.unwrap_or(StatisticsKind::QuenchedLayer);
             let ode = process == Process::PfOde;
+            // The discretised action has one field a step.
+            let action = matches!(sampler.scheme, Scheme::Euler | Scheme::Ddim);
             let methods: &[Method] = match (statistics, ode) {
+                (StatisticsKind::Sandwich, true) if action => {
+                    &[MeanField, Semiclassical, Saddle, GaussianField]
+                }
                 (StatisticsKind::Sandwich, true) => &[MeanField, Semiclassical, GaussianField],
+                (StatisticsKind::Equivalent, true) if action => {
+                    &[MeanField, Semiclassical, Saddle, GaussianField, SampleSum]
+                }
                 (StatisticsKind::Equivalent, true) => {
                     &[MeanField, Semiclassical, GaussianField, SampleSum]
                 }
@@ -112,8 +163,9 @@ fn applicable(
             return (
                 methods,
                 format!(
-                    "model.kind = \"linear\", predict.statistics = \"{}\" and sampler.kind = \"{kind}\"",
-                    statistics.name()
+                    "model.kind = \"linear\", predict.statistics = \"{}\", sampler.kind = \"{kind}\" and scheme = \"{}\"",
+                    statistics.name(),
+                    sampler.scheme.name()
                 ),
             );
         }
@@ -136,12 +188,15 @@ fn applicable(
 fn methods(
     raw: &mut RawPredict,
     family: &Family,
-    process: Process,
+    sampler: &SamplerOptions,
     statistics: Option<StatisticsKind>,
 ) -> Result<Vec<Method>, Fault> {
     let path = FieldPath::of("predict.methods");
-    let (applicable, setting) = applicable(family, process, statistics);
-    let methods = raw.methods.get_or_insert_with(|| applicable.to_vec());
+    let (applicable, setting) = applicable(family, sampler, statistics);
+    let methods = raw.methods.get_or_insert_with(|| {
+        let unasked = |m: &&Method| **m != Method::Saddle;
+        applicable.iter().filter(unasked).copied().collect()
+    });
     check("predict.methods", !methods.is_empty())?;
     for (i, method) in methods.iter().enumerate() {
         if !applicable.contains(method) {
