@@ -11,9 +11,10 @@ mod push_forward;
 mod random_field;
 mod sample_sum_field;
 mod semiclassical;
+mod white_saddle;
 
 pub use ensemble::{Ensemble, Member};
-pub use fokker_planck::{FokkerPlanck, WhiteNoise, fokker_planck};
+pub use fokker_planck::{FokkerPlanck, fokker_planck};
 pub use gaussian_field::GaussianField;
 pub use gaussianity::{Gaussianity, gaussianity};
 pub use generate::{Generated, Generator};
@@ -23,11 +24,14 @@ pub use push_forward::{PushForward, Refinement};
 pub use random_field::RandomField;
 pub use sample_sum_field::SampleSumField;
 pub use semiclassical::{Semiclassical, flow_tangents, semiclassical};
+pub use white_saddle::{WhiteSaddle, white_saddle};
 
+pub use crate::action::WhiteNoise;
 pub use crate::histogram::{Bins, Masses};
 
 use thiserror::Error;
 
+use crate::action::ExtremalError;
 use crate::numerics::linalg::LinalgError;
 use crate::sampler::SamplerError;
 use crate::statistics::StatisticsError;
@@ -43,6 +47,10 @@ pub enum DensityError {
     Statistics(#[from] StatisticsError),
     #[error("the one-loop mean shift needs a one-stage scheme (sampler.scheme = euler or ddim)")]
     OneLoopScheme,
+    #[error("there is no noise to expand in (kappa = 0 and churn = 0)")]
+    WithoutNoise,
+    #[error("no start has an extremal; the first, x_T = {start}: {reason}")]
+    NoSaddle { start: f64, reason: ExtremalError },
     #[error(
         "the Fokker-Planck solution did not converge: total variation {change:.2e} between {cells} cells and half as many"
     )]
