@@ -6,11 +6,12 @@ use vkernel::action::{
     extremal_curve, pinned_extremal, score_steps,
 };
 use vkernel::compare::total_variation;
-use vkernel::density::{Bins, fokker_planck, white_saddle};
+use vkernel::density::{Bins, fokker_planck, mean_field, white_saddle};
 use vkernel::experiment::{Scheme, Spacing};
+use vkernel::family::ExactDenoiser;
 use vkernel::numerics::tridiagonal::Tridiagonal;
 use vkernel::problem::{Data, Diffusion, LinePosterior, Problem};
-use vkernel::sampler::time_grid;
+use vkernel::sampler::{PfOde, time_grid};
 
 /// x' = gain x + noise of constant variance.
 struct Affine {
@@ -409,10 +410,10 @@ fn d14_5_the_logarithm_stays_out_of_the_extremum() {
         let whole = tridiagonal_newton(found, |p| action.gradient(p), |p| action.hessian(p));
         whole[n / 2].ln() - 0.5 * end.ln()
     };
-    let (one, two, four) = (deviation(25), deviation(50), deviation(100));
+    let (one, two, four) = (deviation(24), deviation(48), deviation(96));
     println!("{one} {two} {four}");
     // y'' = s^2/h: -s^2/(8 h) in the middle, to first order in it.
-    close(one, -s * s * 25.0 / 8.0, 2e-2, "first order");
+    close(one, -s * s * 24.0 / 8.0, 2e-2, "first order");
     close(two / one, 2.0, 0.05, "grows like 1/h");
     close(four / two, 2.0, 0.05, "grows like 1/h");
 }
@@ -435,13 +436,10 @@ fn d14_6_extremals_two_ways() {
                     close(found.response[k - 1], back, 1e-9, "second equation");
                 }
             }
+            let mut nearby = found.path.clone();
+            nearby[1..12].iter_mut().for_each(|x| *x += 1e-3);
             let again = tridiagonal_newton(
-                found
-                    .path
-                    .iter()
-                    .map(|x| x + 1e-3)
-                    .collect::<Vec<_>>()
-                    .tap_ends(&found.path),
+                nearby,
                 |p| action.exponent_gradient(p, splitting),
                 |p| action.exponent_hessian(p, splitting),
             );
@@ -449,18 +447,6 @@ fn d14_6_extremals_two_ways() {
                 close(*a, b, 1e-10, "path");
             }
         }
-    }
-}
-
-trait TapEnds {
-    fn tap_ends(self, of: &[f64]) -> Vec<f64>;
-}
-
-impl TapEnds for Vec<f64> {
-    fn tap_ends(mut self, of: &[f64]) -> Self {
-        let last = of.len() - 1;
-        (self[0], self[last]) = (of[0], of[last]);
-        self
     }
 }
 
@@ -897,50 +883,52 @@ fn d14_15_next_order_of_geometric_brownian_motion() {
     }
 }
 
-/// dx = cos x dtau + noise, from 0 back to 0 after a time 8: one way against the drift to -pi/2 and back with it, one with
-/// the drift to pi/2 and back against it. The curve of extremals finds both and the saddle between; their sum is the density.
+/// dx = cos x dtau + noise, from 0 back to 0. One way goes against the drift to -pi/2 and back with it, another with the
+/// drift to pi/2 and back against it; to stay costs more and has as many negative directions as pi fits into the time
+/// (extremals obey the pendulum's equation). The curve finds them all, and the minima add up to the density.
 #[test]
 fn d14_16_one_curve_holds_all_extremals() {
-    let grid = trapezoid(700, -4.0, 4.0);
-    let mut errors = Vec::new();
-    for kappa in [0.2, 0.1] {
-        let steps: Vec<Cosine> = (0..80).map(|_| Cosine { h: 0.1, kappa }).collect();
+    let found = |n: usize, kappa: f64| {
+        let steps: Vec<Cosine> = (0..n).map(|_| Cosine { h: 0.1, kappa }).collect();
         let options = CurveOptions {
             splitting: Splitting::Ito,
             spacing: 0.02,
             stride: 0.1,
             low: -3.5,
             high: 3.5,
-            cutoff: 60.0,
+            cutoff: 12.0 / kappa,
             longest: 20_000,
         };
         let curve = extremal_curve(&steps, 0.0, &options).unwrap();
-        let at: Vec<_> = curve
-            .nodes
-            .windows(2)
-            .filter(|w| (w[0].end <= 0.0) != (w[1].end <= 0.0))
-            .map(|w| {
-                let part = w[0].end / (w[0].end - w[1].end);
-                let mix = |a: f64, b: f64| a + part * (b - a);
-                (
-                    w[0].index,
-                    mix(w[0].ln_density + w[0].next, w[1].ln_density + w[1].next),
-                )
-            })
-            .collect();
-        println!(
-            "{kappa}: {} extremals, {:?}, at 0: {at:?}",
-            curve.nodes.len(),
-            curve.ends
-        );
-        let minima: Vec<f64> = at.iter().filter(|n| n.0 == 0).map(|n| n.1.exp()).collect();
-        assert_eq!(minima.len(), 2, "{at:?}");
-        assert_eq!(at.len(), 3, "{at:?}");
-        let exact = transfer(&steps, 0.0, 0.0, &grid);
-        errors.push((kappa, (minima.iter().sum::<f64>() / exact - 1.0).abs()));
-    }
-    println!("{errors:?}");
-    assert!(errors[1].1 < 0.05, "{errors:?}");
+        let mut at = Vec::new();
+        for w in curve.nodes.windows(2) {
+            if (w[0].end <= 0.0) == (w[1].end <= 0.0) {
+                continue;
+            }
+            let part = w[0].end / (w[0].end - w[1].end);
+            let ln = |n: &vkernel::action::CurveNode| n.ln_density + n.next;
+            at.push((w[0].index, ln(&w[0]) + part * (ln(&w[1]) - ln(&w[0]))));
+        }
+        (at, transfer(&steps, 0.0, 0.0, &trapezoid(700, -4.0, 4.0)))
+    };
+    let indices = |at: &[(usize, f64)]| at.iter().map(|a| a.0).collect::<Vec<_>>();
+    let (at, _) = found(80, 0.1);
+    assert_eq!(indices(&at), [0, 1, 2, 1, 0]);
+    let errors: Vec<(f64, f64)> = [0.05, 0.025]
+        .iter()
+        .map(|&kappa| {
+            let (at, exact) = found(50, kappa);
+            assert_eq!(indices(&at), [0, 1, 0]);
+            let (a, b) = (at[0].1.exp(), at[2].1.exp());
+            println!(
+                "{kappa}: minima {a:.4e}, {b:.4e}, exact {exact:.4e}, off by {:.2e}",
+                (a + b) / exact - 1.0
+            );
+            // Neither minimum is the density alone.
+            assert!((a.max(b) / exact - 1.0).abs() > 2.0 * ((a + b) / exact - 1.0).abs());
+            (kappa, ((a + b) / exact - 1.0).abs())
+        })
+        .collect();
     assert!(errors[1].1 < 0.5 * errors[0].1, "{errors:?}");
 }
 
@@ -954,12 +942,35 @@ fn d14_17_naive_family_against_fokker_planck() {
         high: 1.5,
         count: 60,
     };
-    let times = time_grid(Spacing::Log, 1.0, 1e-2, 300);
+    let times = time_grid(Spacing::Log, 1.0, 1e-2, 400);
+    // What 400 Euler steps do to the noiseless density.
+    let bias = {
+        let options = vkernel::experiment::SamplerOptions {
+            process: vkernel::experiment::Process::PfOde,
+            scheme: Scheme::Euler,
+            steps: 400,
+            grid: Spacing::Log,
+            tolerance: 1e-8,
+        };
+        let flow = PfOde::new(&p, &options);
+        let (sampled, _) = mean_field(&p, &flow, &ExactDenoiser { problem: &p }, &bins).unwrap();
+        let quiet = fokker_planck(
+            &p,
+            WhiteNoise {
+                kappa: 0.0,
+                churn: 0.0,
+            },
+            &bins,
+        )
+        .unwrap();
+        total_variation(&sampled.masses, &quiet.estimate.masses)
+    };
+    println!("discretisation of the sampler: {bias:.4}");
     let mut distances = Vec::new();
     for kappa in [0.05, 0.01] {
         let noise = WhiteNoise { kappa, churn: 0.0 };
         let exact = fokker_planck(&p, noise, &bins).unwrap().estimate.masses;
-        let found = white_saddle(&p, noise, Scheme::Euler, &times, &bins, 48).unwrap();
+        let found = white_saddle(&p, noise, Scheme::Euler, &times, &bins, 64).unwrap();
         let with = total_variation(&found.estimate.masses, &exact);
         let leading = total_variation(&found.leading, &exact);
         println!(
@@ -986,9 +997,9 @@ fn d14_17_naive_family_against_fokker_planck() {
         assert!(with < leading, "the next order helps");
         distances.push((with, found.estimate.error()));
     }
-    // What is left is not more than stated, and falls with the noise.
+    // What is left is not more than stated and what the sampler's steps make, and falls with the noise.
     for (tv, stated) in &distances {
-        assert!(tv < stated, "{distances:?}");
+        assert!(*tv < stated + bias, "{distances:?}");
     }
     assert!(distances[1].0 < 0.5 * distances[0].0, "{distances:?}");
 }
