@@ -50,7 +50,7 @@ pub struct WhiteSaddle {
 }
 
 /// Saddle-point density at the last of `times` of a sampler with the exact score and white noise that takes the steps
-/// between `times` (decreasing from t_max) with `scheme`, averaged over `starts` stratified quantiles of
+/// between `times` (decreasing from t_max) with `scheme`, averaged over `starts` strata of
 /// x_T ~ N(0, sigma_T^2) (128 are plenty) and normalised for each. D = 1.
 ///
 /// It is the density of the discrete sampler: what that has of discretisation error stays in.
@@ -79,15 +79,27 @@ pub fn white_saddle(
     let Average {
         mut result,
         every_other,
+        weight,
     } = solver.average(starts)?;
     let distance = |other: &Masses| total_variation(&result.estimate.masses, other);
     result.estimate.errors = vec![
         ("expansion", distance(&result.leading)),
         ("starts", distance(&half)),
         ("curve", distance(&every_other)),
-        ("lost starts", result.lost.len() as f64 / starts as f64),
+        ("lost starts", 1.0 - weight),
     ];
     Ok(result)
+}
+
+/// Position (in standard deviations) and probability of one of `count` strata of the standard normal. Probability grows like
+/// 3 s^2 - 2 s^3 with s = 0..1 uniform, so that the tails get their share of starts.
+fn stratum(i: usize, count: usize) -> (f64, f64) {
+    let below = |k: f64| {
+        let s = k / count as f64;
+        s * s * (3.0 - 2.0 * s)
+    };
+    let i = i as f64;
+    (normal::quantile(below(i + 0.5)), below(i + 1.0) - below(i))
 }
 
 struct Solver<'a> {
@@ -100,15 +112,17 @@ struct Average {
     result: WhiteSaddle,
     /// The density from every other extremal.
     every_other: Masses,
+    /// Probability of the starts that have a density.
+    weight: f64,
 }
 
 impl Solver<'_> {
     fn average(&self, starts: usize) -> Result<Average, DensityError> {
-        let curves: Vec<(f64, Result<ExtremalCurve, ExtremalError>)> = (0..starts)
+        let curves: Vec<(f64, f64, Result<ExtremalCurve, ExtremalError>)> = (0..starts)
             .into_par_iter()
             .map(|i| {
-                let start = self.sigma * normal::quantile((i as f64 + 0.5) / starts as f64);
-                (start, self.curve(start))
+                let (z, weight) = stratum(i, starts);
+                (self.sigma * z, weight, self.curve(self.sigma * z))
             })
             .collect();
         let mut sum = Average {
@@ -129,17 +143,18 @@ impl Solver<'_> {
                 lost: Vec::new(),
             },
             every_other: Masses::zero(self.bins),
+            weight: 0.0,
         };
-        for (start, curve) in curves {
+        for (start, weight, curve) in curves {
             match curve {
-                Ok(curve) => sum.add(self.bins, &curve),
+                Ok(curve) => sum.add(self.bins, &curve, weight),
                 Err(e) => {
                     sum.result.failed += self.bins.count;
                     sum.result.lost.push((start, e));
                 }
             }
         }
-        sum.normalised(starts)
+        sum.normalised()
     }
 
     /// The extremals from one start.
@@ -168,22 +183,23 @@ impl Solver<'_> {
 }
 
 impl Average {
-    fn add(&mut self, bins: &Bins, curve: &ExtremalCurve) {
+    fn add(&mut self, bins: &Bins, curve: &ExtremalCurve, weight: f64) {
+        self.weight += weight;
         let masses = |stride, ln_density: fn(&CurveNode) -> f64| {
             curve_masses(bins, &curve.nodes, stride, ln_density)
         };
         let next = masses(1, next_order);
         let raw = next.total();
-        self.result.estimate.masses.accumulate(&next, 1.0 / raw);
+        self.result.estimate.masses.accumulate(&next, weight / raw);
         for (sum, other) in [
             (&mut self.result.leading, masses(1, |n| n.ln_density)),
             (&mut self.every_other, masses(2, next_order)),
         ] {
             // A short curve may have nothing left of every other extremal; then that density lacks this start.
-            sum.accumulate(&other, 1.0 / other.total().max(f64::MIN_POSITIVE));
+            sum.accumulate(&other, weight / other.total().max(f64::MIN_POSITIVE));
         }
         let [mean, least, largest] = &mut self.result.raw_mass;
-        *mean += raw;
+        *mean += weight * raw;
         *least = least.min(raw);
         *largest = largest.max(raw);
         for i in 0..bins.count {
@@ -221,8 +237,8 @@ impl Average {
         }
     }
 
-    fn normalised(mut self, starts: usize) -> Result<Self, DensityError> {
-        let found = (starts - self.result.lost.len()) as f64;
+    fn normalised(mut self) -> Result<Self, DensityError> {
+        let found = self.weight;
         if let (true, Some((start, reason))) = (found == 0.0, self.result.lost.first()) {
             return Err(DensityError::NoSaddle {
                 start: *start,

@@ -573,7 +573,7 @@ fn d14_9_jacobi_field_by_shooting() {
         .skip(1)
         .map(|(jet, theta)| jet.mean[1] + jet.variance[1] * theta)
         .product();
-    let by = slope(&shoot, found.response[0], 1e-3) * product;
+    let by = slope(shoot, found.response[0], 1e-3) * product;
     close(
         jacobi_determinant(&jets, &found.response),
         by,
@@ -644,7 +644,7 @@ fn d14_10_ornstein_uhlenbeck_bridge() {
 /// The reverse SDE (churn 1, exponential steps) of one data point is the bridge seen backwards.
 #[test]
 fn d14_10_reverse_sde_of_one_point_is_the_bridge() {
-    let (point, y, t_min, t_max) = (0.3, 1.1, 0.05, 2.0);
+    let (point, y, t_min, t_max) = (0.3, 1.1, 0.05_f64, 2.0_f64);
     let p = problem(
         Data::points(&[vec![point]], None).unwrap(),
         Diffusion::Ou,
@@ -662,9 +662,8 @@ fn d14_10_reverse_sde_of_one_point_is_the_bridge() {
         },
     );
     let laws = |t: f64| -(-2.0 * t).exp_m1();
-    let mean = point * (-t_min as f64).exp()
-        + (-(t_max - t_min)).exp() * laws(t_min) / laws(t_max)
-            * (y - (-t_max as f64).exp() * point);
+    let mean = point * (-t_min).exp()
+        + (-(t_max - t_min)).exp() * laws(t_min) / laws(t_max) * (y - (-t_max).exp() * point);
     let variance = laws(t_min) * laws(t_max - t_min) / laws(t_max);
     for end in [0.1, 0.3, 0.8] {
         let exact = normal_pdf(end, mean, variance).ln();
