@@ -144,7 +144,8 @@ impl Extremal {
             } else {
                 0.0
             };
-            let stiff = through(l.v, ahead);
+            // A step without noise (v can underflow) has no zeta to lean anywhere.
+            let stiff = if l.v > 0.0 { through(l.v, ahead) } else { 0.0 };
             laws.push(Local {
                 width,
                 lean: -l.v.sqrt() * l.f * stiff,

@@ -49,6 +49,10 @@ pub enum DensityError {
     OneLoopScheme,
     #[error("there is no noise to expand in (kappa = 0 and churn = 0)")]
     WithoutNoise,
+    #[error(
+        "the noise is too strong for the saddle-point expansion: total variation {distance:.2} between its first two orders"
+    )]
+    NoiseTooStrong { distance: f64 },
     #[error("no start has an extremal; the first, x_T = {start}: {reason}")]
     NoSaddle { start: f64, reason: ExtremalError },
     #[error(

@@ -15,6 +15,8 @@ use crate::problem::Problem;
 
 /// Actions above this are left out: exp(-30) is 1e-13.
 const CUTOFF: f64 = 30.0;
+/// Total variation between the first two orders above which the expansion has failed.
+const TOO_STRONG: f64 = 0.25;
 /// Extremals per direction; a curve takes a few hundred.
 const LONGEST: usize = 20_000;
 /// Step along the curve in standard deviations of the end point: the log-linear interpolation of the density is then off by
@@ -56,8 +58,8 @@ pub struct WhiteSaddle {
 /// It is the density of the discrete sampler: what that has of discretisation error stays in.
 ///
 /// # Errors
-/// [`DensityError::WithoutNoise`] where there is nothing to expand in; [`DensityError::NoSaddle`] if no start has an
-/// extremal.
+/// [`DensityError::WithoutNoise`] where there is nothing to expand in, [`DensityError::NoiseTooStrong`] where the expansion
+/// fails, [`DensityError::NoSaddle`] if no start has an extremal.
 pub fn white_saddle(
     problem: &Problem,
     noise: WhiteNoise,
@@ -81,9 +83,15 @@ pub fn white_saddle(
         every_other,
         weight,
     } = solver.average(starts)?;
+    let expansion = total_variation(&result.estimate.masses, &result.leading);
+    if expansion > TOO_STRONG || expansion.is_nan() {
+        return Err(DensityError::NoiseTooStrong {
+            distance: expansion,
+        });
+    }
     let distance = |other: &Masses| total_variation(&result.estimate.masses, other);
     result.estimate.errors = vec![
-        ("expansion", distance(&result.leading)),
+        ("expansion", expansion),
         ("starts", distance(&half)),
         ("curve", distance(&every_other)),
         ("lost starts", 1.0 - weight),

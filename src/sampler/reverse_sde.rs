@@ -53,7 +53,12 @@ pub fn reverse_step(
 fn euler_maruyama(diffusion: &Diffusion, t: f64, s: f64, churn: f64) -> (f64, f64, f64) {
     let h = t - s;
     let (a, b) = diffusion.denoiser_drift(t);
-    let d = diffusion.diffusion_coefficient(t);
+    // D may be infinite where the denoiser's drift is regular (`flow` at t = 1).
+    let d = if churn > 0.0 {
+        diffusion.diffusion_coefficient(t)
+    } else {
+        0.0
+    };
     // The extra drift churn D s = churn D (alpha Dn - x)/sigma^2.
     let pull = churn * d / diffusion.sigma2(t);
     (

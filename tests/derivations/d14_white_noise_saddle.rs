@@ -1047,6 +1047,28 @@ fn d14_17_churn_with_gaussian_data_is_exact() {
     }
 }
 
+/// Strong noise is refused, with the distance between the orders.
+#[test]
+fn d14_17_strong_noise_is_refused() {
+    let data = Data::points(&[vec![-1.0], vec![0.0], vec![1.0]], None).unwrap();
+    let bins = Bins {
+        low: -1.5,
+        high: 1.5,
+        count: 30,
+    };
+    let solve = |kappa: f64, t_min: f64| {
+        let p = problem(data.clone(), VP, t_min, 1.0);
+        let times = time_grid(Spacing::Log, 1.0, t_min, 100);
+        let noise = WhiteNoise { kappa, churn: 0.0 };
+        white_saddle(&p, noise, Scheme::Euler, &times, &bins, 8)
+    };
+    let strong = solve(1.0, 1e-2).unwrap_err();
+    assert!(
+        matches!(strong, vkernel::density::DensityError::NoiseTooStrong { distance } if distance > 0.25),
+        "{strong}"
+    );
+}
+
 /// Without noise there is nothing to expand in.
 #[test]
 fn d14_17_without_noise_is_an_error() {
