@@ -17,7 +17,7 @@
 //! | [`experiment`] | one resolved case: a problem, a family, a sampler, what to predict and to train |
 //! | [`sampler`] | time grids, one-step schemes of the PF-ODE and their tangents, the reverse SDE |
 //! | [`statistics`] | mean and covariance of the trained weights (sandwich, deterministic equivalent), the quenched layer, the sum over samples with its cumulants, the V-kernel as an operator |
-//! | [`action`] | the discretised path integral: the action in three forms, with exact derivatives |
+//! | [`action`] | the discretised path integral: one action in three forms with exact derivatives; white noise with its extremals |
 //! | [`histogram`] | binned densities |
 //! | [`compare`] | distances between densities, their noise floors, agreement of bands, gap mass |
 //! | [`density`] | the solvers: mean-field, semiclassical, gaussian-field (with or without a layer), sample-sum, fokker-planck |

@@ -1,17 +1,20 @@
-//! The path integral of a linear family on the line, discretised as the sampler is (theory T6, T7;
-//! derivations/12-action.md): one action in three forms.
+//! The path integral on the line, discretised as the sampler is (theory T6, T7; derivations/12-action.md): for a linear
+//! family one action in three forms.
 //!
 //! | form | variables | file |
 //! |---|---|---|
 //! | Martin-Siggia-Rose | path x and response field p (complex) | [`Action::msr`] |
 //! | Onsager-Machlup | path x, with (1/2) log det V | [`Action::onsager_machlup`] |
 //! | whitened weights | eta, V = B B^T | [`WhitenedFlow`] |
+//!
+//! White noise (the naive family, the reverse SDE) has its own in Ito form: [`white`].
 
 mod cumulants;
 mod discretised;
 mod map;
 mod msr;
 mod onsager_machlup;
+pub mod white;
 mod whitened;
 
 pub use cumulants::{Cumulants, GaussianCumulants, ResponseAction};

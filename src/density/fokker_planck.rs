@@ -9,6 +9,7 @@
 use rayon::prelude::*;
 
 use super::{Bins, DensityError, Estimate, Masses};
+use crate::action::white::WhiteNoise;
 use crate::compare::total_variation;
 use crate::numerics::normal;
 use crate::problem::{LinePosterior, Problem};
@@ -21,15 +22,6 @@ const COARSEST: usize = 1000;
 const FINEST: usize = 8000;
 /// The grid covers the noised data to this many standard deviations.
 const REACH: f64 = 9.0;
-
-/// White noise around the exact score: the naive family's proxy noise and the reverse SDE's churn.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct WhiteNoise {
-    /// kappa of the naive family.
-    pub kappa: f64,
-    /// h of the reverse SDE.
-    pub churn: f64,
-}
 
 /// A solution with its diagnostics.
 #[derive(Debug, Clone)]

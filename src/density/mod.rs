@@ -12,9 +12,10 @@ mod random_field;
 mod saddle;
 mod sample_sum_field;
 mod semiclassical;
+mod white_saddle;
 
 pub use ensemble::{Ensemble, Member};
-pub use fokker_planck::{FokkerPlanck, WhiteNoise, fokker_planck};
+pub use fokker_planck::{FokkerPlanck, fokker_planck};
 pub use gaussian_field::GaussianField;
 pub use gaussianity::{Gaussianity, gaussianity};
 pub use generate::{Generated, Generator};
@@ -31,12 +32,15 @@ pub use semiclassical::{
     FlowTangents, LARGE_PARAMETER, LoopReport, LoopTerms, Semiclassical, flow_tangents, loop_bytes,
     loop_terms, semiclassical,
 };
+pub use white_saddle::{WhiteSaddle, white_saddle};
 
+pub use crate::action::white::WhiteNoise;
 pub use crate::histogram::{Bins, Masses};
 
 use thiserror::Error;
 
 use crate::action::ActionError;
+use crate::action::white::ExtremalError;
 use crate::numerics::linalg::LinalgError;
 use crate::sampler::SamplerError;
 use crate::statistics::StatisticsError;
@@ -62,6 +66,14 @@ pub enum DensityError {
     Optimum { message: String },
     #[error("the loop corrections need a one-stage scheme (sampler.scheme = euler or ddim)")]
     OneLoopScheme,
+    #[error("there is no noise to expand in (kappa = 0 and churn = 0)")]
+    WithoutNoise,
+    #[error(
+        "the noise is too strong for the saddle-point expansion: total variation {distance:.2} between its first two orders"
+    )]
+    NoiseTooStrong { distance: f64 },
+    #[error("no start has an extremal; the first, x_T = {start}: {reason}")]
+    NoExtremal { start: f64, reason: ExtremalError },
     #[error(
         "the Fokker-Planck solution did not converge: total variation {change:.2e} between {cells} cells and half as many"
     )]

@@ -1,5 +1,6 @@
 //! What no crate gives in the form needed here: panel quadrature, accelerated fixed points, sequential dense linear
-//! algebra on nalgebra storage, the normal distribution's shorthand, random streams, streaming quantiles, a stable hash.
+//! algebra on nalgebra storage, the normal distribution's shorthand, random streams, streaming quantiles, a stable hash,
+//! symmetric tridiagonal matrices.
 
 pub mod anderson;
 pub mod hash;
@@ -8,3 +9,4 @@ pub mod normal;
 pub mod panels;
 pub mod random;
 pub mod sketch;
+pub mod tridiagonal;

@@ -127,6 +127,43 @@ impl LinePosterior {
         }
     }
 
+    /// Cumulants 1 to 6 of the posterior at `x`. Each gives the slope of the one before: d kappa_n/dx =
+    /// (alpha/sigma^2) kappa_(n+1) (D14.2).
+    pub fn cumulants(&self, x: f64) -> [f64; 6] {
+        let LineMoments { mean, variance, .. } = self.at(x);
+        let top = self
+            .components
+            .iter()
+            .map(|c| Self::log_joint(c, x))
+            .fold(f64::NEG_INFINITY, f64::max);
+        let mut sum = 0.0;
+        let (mut third, mut fourth, mut fifth, mut sixth) = (0.0, 0.0, 0.0, 0.0);
+        for c in &self.components {
+            let w = (Self::log_joint(c, x) - top).exp();
+            let d = c.mean + self.alpha * c.variance / c.marginal * (x - c.centre) - mean;
+            let own = c.variance * self.sigma2 / c.marginal;
+            // Central moments of a Gaussian whose mean is off by d.
+            sum += w;
+            third += w * d * (d * d + 3.0 * own);
+            fourth += w * (d * d * (d * d + 6.0 * own) + 3.0 * own * own);
+            fifth += w * d * (d * d * (d * d + 10.0 * own) + 15.0 * own * own);
+            let square = d * d;
+            sixth += w
+                * (square * (square * (square + 15.0 * own) + 45.0 * own * own)
+                    + 15.0 * own * own * own);
+        }
+        let [third, fourth, fifth, sixth] = [third, fourth, fifth, sixth].map(|m| m / sum);
+        [
+            mean,
+            variance,
+            third,
+            fourth - 3.0 * variance * variance,
+            fifth - 10.0 * variance * third,
+            sixth - 15.0 * variance * fourth - 10.0 * third * third
+                + 30.0 * variance * variance * variance,
+        ]
+    }
+
     /// Moment generating function of the posterior at `x`: every component keeps its variance, moves its mean by tau times
     /// it, and gains weight exp(tau mean + tau^2 variance / 2).
     pub fn tilted(&self, x: f64, tau: f64) -> TiltedMoments {

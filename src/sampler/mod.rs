@@ -4,7 +4,7 @@
 mod reverse_sde;
 mod step;
 
-pub use reverse_sde::reverse_sde;
+pub use reverse_sde::{reverse_sde, reverse_step};
 pub use step::{Stage, Step, Tableau};
 
 use thiserror::Error;

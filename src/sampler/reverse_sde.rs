@@ -26,10 +26,7 @@ pub fn reverse_sde<M: Denoiser1d + ?Sized, R: Rng + ?Sized>(
     for w in times.windows(2) {
         let (t, s) = (w[0], w[1]);
         model.denoise(t, x, &mut denoised);
-        let (c, d, noise) = match scheme {
-            Scheme::Euler => euler_maruyama(diffusion, t, s, churn),
-            _ => exponential(diffusion, t, s, churn),
-        };
+        let (c, d, noise) = reverse_step(diffusion, scheme, t, s, churn);
         for (x, dn) in x.iter_mut().zip(&denoised) {
             *x = c * *x + d * dn + noise * rng.sample::<f64, _>(StandardNormal);
         }
@@ -38,11 +35,30 @@ pub fn reverse_sde<M: Denoiser1d + ?Sized, R: Rng + ?Sized>(
     Ok(())
 }
 
-/// Coefficients of x, of the denoiser, and standard deviation of the noise.
+/// One step from `t` to `s`: coefficients of x and of the denoiser, and the standard deviation of the noise. At churn 0
+/// they are those of the PF-ODE's one-stage schemes.
+pub fn reverse_step(
+    diffusion: &Diffusion,
+    scheme: Scheme,
+    t: f64,
+    s: f64,
+    churn: f64,
+) -> (f64, f64, f64) {
+    match scheme {
+        Scheme::Euler => euler_maruyama(diffusion, t, s, churn),
+        _ => exponential(diffusion, t, s, churn),
+    }
+}
+
 fn euler_maruyama(diffusion: &Diffusion, t: f64, s: f64, churn: f64) -> (f64, f64, f64) {
     let h = t - s;
     let (a, b) = diffusion.denoiser_drift(t);
-    let d = diffusion.diffusion_coefficient(t);
+    // D may be infinite where the denoiser's drift is regular (`flow` at t = 1).
+    let d = if churn > 0.0 {
+        diffusion.diffusion_coefficient(t)
+    } else {
+        0.0
+    };
     // The extra drift churn D s = churn D (alpha Dn - x)/sigma^2.
     let pull = churn * d / diffusion.sigma2(t);
     (

@@ -5,6 +5,7 @@
 mod common;
 mod d10_sample_sum;
 mod d11_quenched_layer;
+mod d14_white_noise_saddle;
 mod d15_loop_corrections;
 mod d1_forward_process;
 mod d2_dsm_target;
