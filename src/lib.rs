@@ -75,3 +75,4 @@ pub mod run;
 pub mod sampler;
 pub mod spec;
 pub mod statistics;
+pub mod symbolic;
