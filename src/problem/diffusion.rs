@@ -51,7 +51,10 @@ impl Diffusion {
 
     /// Noise standard deviation sigma_t.
     pub fn sigma(&self, t: f64) -> f64 {
-        self.sigma2(t).sqrt()
+        match self {
+            Self::Expression(schedule) => schedule.sigma(t),
+            _ => self.sigma2(t).sqrt(),
+        }
     }
 
     /// d alpha / dt.

@@ -16,6 +16,7 @@ pub struct Schedule {
 #[derive(Debug, Clone, PartialEq)]
 struct ScheduleTapes {
     alpha: Tape,
+    sigma: Tape,
     sigma2: Tape,
     alpha_prime: Tape,
     sigma_sigma_prime: Tape,
@@ -34,6 +35,7 @@ impl Schedule {
         Ok(Self {
             tapes: ScheduleTapes {
                 alpha: tape(&alpha)?,
+                sigma: tape(&sigma)?,
                 sigma2: tape(&sigma2)?,
                 alpha_prime: tape(&alpha_prime)?,
                 sigma_sigma_prime: tape(&half_slope)?,
@@ -56,6 +58,10 @@ impl Schedule {
 
     pub(super) fn alpha(&self, t: f64) -> f64 {
         self.tapes.alpha.value(&[t])
+    }
+
+    pub(super) fn sigma(&self, t: f64) -> f64 {
+        self.tapes.sigma.value(&[t])
     }
 
     pub(super) fn sigma2(&self, t: f64) -> f64 {

@@ -247,7 +247,8 @@ pub(super) struct RawTraining {
     pub objective: Option<Objective>,
     /// Weight of a squared error: snr is alpha^2/sigma^2 on the error of x0; uniform is 1, sigma2 is sigma^2 and
     /// expression is `weight` on the error of the predicted quantity. Default snr.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "weighting_schema")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weighting: Option<WeightingKind>,
     /// expression: the weight as an expression in t, alpha and sigma, >= 0, such as "alpha^2/sigma^2".
     #[schemars(length(min = 1))]
@@ -263,9 +264,8 @@ pub(super) struct RawTraining {
     pub ridge: Option<f64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
 pub(super) enum WeightingKind {
     Snr,
     Uniform,
@@ -398,6 +398,7 @@ macro_rules! choices {
 choices! {
     prediction_schema: "denoiser" | "score" | "noise";
     objective_schema: "dsm" | "esm";
+    weighting_schema: "snr" | "uniform" | "sigma2" | "expression";
     scheme_schema: "euler" | "heun" | "ddim" | "adaptive";
     grid_schema: "uniform" | "log" | "karras";
     statistics_schema: "sandwich" | "equivalent" | "quenched-layer";

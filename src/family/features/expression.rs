@@ -111,7 +111,7 @@ impl Expressions {
     }
 
     /// Derivatives of orders 0, 1, ... at `a`, one slice of the set's length for each; at most [`ORDERS`] + 1 slices.
-    pub(super) fn derivatives(&self, a: f64, out: &mut [&mut [f64]]) {
+    pub fn derivatives(&self, a: f64, out: &mut [&mut [f64]]) {
         let count = self.features.len();
         let orders = out.len().clamp(1, ORDERS + 1) - 1;
         self.tapes[orders].evaluate(&[a], |i, value| out[i / count][i % count] = value);

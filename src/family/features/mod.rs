@@ -81,6 +81,11 @@ impl Factor {
         Self { sets }
     }
 
+    /// The sets whose product this is.
+    pub fn sets(&self) -> &[FeatureSet] {
+        &self.sets
+    }
+
     /// Number of product features, at least 1.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {

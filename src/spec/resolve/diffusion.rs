@@ -95,7 +95,7 @@ fn check_schedule(diffusion: &Diffusion, t_min: f64, t_max: f64) -> Result<(), F
     /// D_t < 0 by less than this share of its terms is rounding.
     const ROUNDING: f64 = 1e-6;
     for t in expression::times(t_min, t_max) {
-        let (alpha, sigma2) = (diffusion.alpha(t), diffusion.sigma2(t));
+        let (alpha, sigma, sigma2) = (diffusion.alpha(t), diffusion.sigma(t), diffusion.sigma2(t));
         let (alpha_slope, half_slope) = (diffusion.alpha_prime(t), diffusion.sigma_sigma_prime(t));
         if !(alpha.is_finite() && alpha >= 0.0 && alpha_slope.is_finite()) {
             return Err(at_time(
@@ -104,11 +104,11 @@ fn check_schedule(diffusion: &Diffusion, t_min: f64, t_max: f64) -> Result<(), F
                 &format!("alpha = {alpha:?}, alpha' = {alpha_slope:?}"),
             ));
         }
-        if !(sigma2.is_finite() && sigma2 > 0.0 && half_slope.is_finite()) {
+        if !(sigma2.is_finite() && sigma2 > 0.0 && sigma > 0.0 && half_slope.is_finite()) {
             return Err(at_time(
                 "sigma",
                 t,
-                &format!("sigma^2 = {sigma2:?}, sigma sigma' = {half_slope:?}"),
+                &format!("sigma = {sigma:?}, sigma^2 = {sigma2:?}, sigma sigma' = {half_slope:?}"),
             ));
         }
         // alpha D_t, which stays regular where the signal ends.

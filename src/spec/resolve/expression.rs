@@ -1,6 +1,6 @@
 //! Expressions in a spec: read, with their faults placed.
 
-use crate::spec::error::Fault;
+use crate::spec::error::{Fault, shorten};
 use crate::spec::fields::refuse;
 use crate::spec::path::FieldPath;
 use crate::symbolic::{Expr, parse};
@@ -27,8 +27,10 @@ pub(super) fn required(
 pub(super) fn read(text: &str, path: FieldPath, variables: &[&str]) -> Result<Expr, Fault> {
     parse(text, variables).map_err(|error| {
         let found = format!(
-            "{text:?}, in it {} at character {}",
-            error.found, error.position
+            "{:?}, in it {} at character {}",
+            shorten(text),
+            error.found,
+            error.position
         );
         Fault::at(path, found).allowed(format!("there: {}", error.allowed))
     })

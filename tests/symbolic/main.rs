@@ -1,0 +1,4 @@
+//! Expressions, what a spec builds of them, and the formulas that `derive` prints.
+
+mod algebra;
+mod written;
