@@ -315,13 +315,8 @@ fn check(job: &Job) -> Result<(), Failure> {
 
 fn derive(path: &Path, format: Notation, case: usize, overrides: &[String]) -> Result<(), Failure> {
     let spec = spec::load(path, overrides, None).map_err(|e| Failure::Input(e.to_string()))?;
-    let Some(derivation) = vkernel::derive::derive_case(&spec, case - 1) else {
-        return Err(Failure::Input(format!(
-            "--case\n  found:   {case}\n  allowed: 1 to {}, the cases of {}",
-            spec.cases.len(),
-            path.display()
-        )));
-    };
+    let derivation = vkernel::derive::derive_case(&spec, case - 1)
+        .map_err(|e| Failure::Input(format!("{}: {e}", path.display())))?;
     print(&match format {
         Notation::Latex => derivation.latex(),
         Notation::Sympy => derivation.sympy(),

@@ -16,31 +16,51 @@ mod text;
 
 pub use document::{Definition, Derivation, Formula, List, Part, Section};
 
+use thiserror::Error;
+
 use crate::experiment::Experiment;
 use crate::spec::Spec;
 
-/// Everything that is derived for one case of a spec, counted from 0; `None` where the spec has no such case.
-pub fn derive_case(spec: &Spec, case: usize) -> Option<Derivation> {
-    let chosen = spec.cases.get(case)?;
-    let mut derivation = derive(&chosen.experiment);
-    if spec.cases.len() > 1 {
+/// Why nothing is derived.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DeriveError {
+    #[error("case {case}; there are {cases}, counted from 1")]
+    NoSuchCase { case: usize, cases: usize },
+    #[error("data with D = {dim}; the formulas are written for D = 1")]
+    Dimension { dim: usize },
+}
+
+/// Everything that is derived for one case of a spec, counted from 0.
+pub fn derive_case(spec: &Spec, case: usize) -> Result<Derivation, DeriveError> {
+    let cases = spec.cases.len();
+    let Some(chosen) = spec.cases.get(case) else {
+        return Err(DeriveError::NoSuchCase {
+            case: case + 1,
+            cases,
+        });
+    };
+    let mut derivation = derive(&chosen.experiment)?;
+    if cases > 1 {
         let values: Vec<String> = chosen
             .assignments
             .iter()
             .map(|(key, value)| format!("{key} = {value}"))
             .collect();
         derivation.note = Some(format!(
-            "Case {} of {}: {}. The others differ in these values.",
+            "Case {} of {cases}: {}. The others differ in these values.",
             case + 1,
-            spec.cases.len(),
             values.join(", ")
         ));
     }
-    Some(derivation)
+    Ok(derivation)
 }
 
 /// Everything that is derived for one experiment (D = 1).
-pub fn derive(experiment: &Experiment) -> Derivation {
+pub fn derive(experiment: &Experiment) -> Result<Derivation, DeriveError> {
+    let dim = experiment.problem.dim();
+    if dim != 1 {
+        return Err(DeriveError::Dimension { dim });
+    }
     let process = process::ProcessForms::of(&experiment.problem.diffusion);
     let mut sections = vec![
         process::section(experiment, &process),
@@ -50,9 +70,9 @@ pub fn derive(experiment: &Experiment) -> Derivation {
     sections.push(action::section(experiment, &process));
     sections.push(action::effective_sde(experiment));
     sections.push(approximations::section(experiment));
-    Derivation {
+    Ok(Derivation {
         title: experiment.name.clone(),
         note: None,
         sections,
-    }
+    })
 }

@@ -55,9 +55,7 @@ fn model(linear: &Linear, process: &ProcessForms) -> Section {
         arguments: &["t"],
         values: factor(&features.time, "t"),
     }));
-    parts.push(Part::Script(
-        "phi = [f*g for f in phi_x for g in phi_t]".into(),
-    ));
+    parts.push(Part::Script(FEATURES.into()));
     Section {
         title: "Model".into(),
         parts,
@@ -237,13 +235,22 @@ fn v_kernel(linear: &Linear, process: &ProcessForms) -> Section {
     }
 }
 
+/// The product features at a point.
+const FEATURES: &str = "
+
+def phi(x_, t_):
+    \"\"\"The F features at a position and a time, that of time running fastest.\"\"\"
+    space = [at(f, {x: x_}) for f in phi_x]
+    time = [at(g, {t: t_}) for g in phi_t]
+    return [f*g for f in space for g in time]
+";
+
 /// The V-kernel as a function of the weights' covariance.
 const LINEAR_V: &str = "
 
 def V(x_, t_, y_, s_, C_W):
     \"\"\"The V-kernel; C_W is the F x F covariance of the weights, as rows.\"\"\"
-    left = [at(f, {x: x_, t: t_}) for f in phi]
-    right = [at(f, {x: y_, t: s_}) for f in phi]
+    left, right = phi(x_, t_), phi(y_, s_)
     form = sum(l*sum(c*r for c, r in zip(row, right)) for l, row in zip(left, C_W))
     return at(b, {t: t_})*at(b, {t: s_})*form
 ";

@@ -45,9 +45,9 @@ enum Operation {
 impl Tape {
     /// Compiles expressions in the symbols `inputs`.
     pub fn new(expressions: &[Expr], inputs: &[&str]) -> Result<Self, UnknownSymbol> {
-        let mut numbers = Vec::new();
+        let mut numbers = Numbers::default();
         for e in expressions {
-            collect_numbers(e, &mut numbers);
+            numbers.collect(e);
         }
         let mut builder = Builder {
             inputs,
@@ -58,7 +58,7 @@ impl Tape {
         let outputs = expressions.iter().map(|e| builder.compile(e));
         let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
         let mut initial = vec![0.0; inputs.len()];
-        initial.extend(builder.numbers);
+        initial.extend(builder.numbers.values);
         Ok(Self {
             inputs: inputs.len(),
             initial,
@@ -129,37 +129,49 @@ impl Operation {
     }
 }
 
-/// Every number that an expression's operations use, each once.
-fn collect_numbers(e: &Expr, numbers: &mut Vec<f64>) {
-    let mut keep = |n: f64| {
-        if !numbers.iter().any(|k| k.to_bits() == n.to_bits()) {
-            numbers.push(n);
+/// The numbers of a tape, each once.
+#[derive(Default)]
+struct Numbers {
+    values: Vec<f64>,
+    places: HashMap<u64, usize>,
+}
+
+impl Numbers {
+    fn keep(&mut self, n: f64) {
+        let next = self.values.len();
+        self.places.entry(n.to_bits()).or_insert_with(|| {
+            self.values.push(n);
+            next
+        });
+    }
+
+    /// Keeps every number that an expression's operations use.
+    fn collect(&mut self, e: &Expr) {
+        match e {
+            Expr::Number(n) => {
+                self.keep(*n);
+                self.keep(n.abs());
+            }
+            Expr::Constant(c) => self.keep(c.value()),
+            Expr::Symbol(_) => {}
+            Expr::Sum(parts) | Expr::Product(parts) => {
+                self.keep(1.0);
+                self.keep(0.0);
+                parts.iter().for_each(|p| self.collect(p));
+            }
+            Expr::Power(base, exponent) => {
+                self.keep(1.0);
+                self.collect(base);
+                self.collect(exponent);
+            }
+            Expr::Apply(_, argument) => self.collect(argument),
         }
-    };
-    match e {
-        Expr::Number(n) => {
-            keep(*n);
-            keep(n.abs());
-        }
-        Expr::Constant(c) => keep(c.value()),
-        Expr::Symbol(_) => {}
-        Expr::Sum(parts) | Expr::Product(parts) => {
-            keep(1.0);
-            keep(0.0);
-            parts.iter().for_each(|p| collect_numbers(p, numbers));
-        }
-        Expr::Power(base, exponent) => {
-            keep(1.0);
-            collect_numbers(base, numbers);
-            collect_numbers(exponent, numbers);
-        }
-        Expr::Apply(_, argument) => collect_numbers(argument, numbers),
     }
 }
 
 struct Builder<'a> {
     inputs: &'a [&'a str],
-    numbers: Vec<f64>,
+    numbers: Numbers,
     operations: Vec<Operation>,
     /// The register of every operation made so far.
     known: HashMap<Operation, usize>,
@@ -187,7 +199,7 @@ impl Builder<'_> {
     }
 
     fn push(&mut self, operation: Operation) -> usize {
-        let next = self.inputs.len() + self.numbers.len() + self.operations.len();
+        let next = self.inputs.len() + self.numbers.values.len() + self.operations.len();
         *self.known.entry(operation).or_insert_with(|| {
             self.operations.push(operation);
             next
@@ -196,7 +208,7 @@ impl Builder<'_> {
 
     /// The register of a number; all of them were collected before.
     fn number(&self, n: f64) -> usize {
-        let place = self.numbers.iter().position(|k| k.to_bits() == n.to_bits());
+        let place = self.numbers.places.get(&n.to_bits()).copied();
         self.inputs.len() + place.unwrap_or_default()
     }
 

@@ -122,7 +122,7 @@ fn windows(problem: &Problem, output: &OutputOptions, variable: &Variable) -> Ve
         return vec![(problem.t_min, problem.t_max)];
     };
     let mut reach = output.range[i];
-    for t in [problem.t_min, problem.t_max] {
+    for t in expression::times(problem.t_min, problem.t_max) {
         let (alpha, sigma2) = (problem.diffusion.alpha(t), problem.diffusion.sigma2(t));
         for component in problem.data.components() {
             let widest = component.variances.max();
