@@ -2,7 +2,7 @@
 
 use super::document::{Part, Section, s};
 use super::process::ProcessForms;
-use crate::experiment::{Experiment, Process, Scheme, Spacing};
+use crate::experiment::{Experiment, Process, Scheme, Spacing, StatisticsKind};
 use crate::family::Family;
 use crate::problem::Prediction;
 use crate::symbolic::Expr;
@@ -150,6 +150,9 @@ pub(super) fn effective_sde(experiment: &Experiment) -> Section {
             "V = 0 gives back the flow of the mean score: memorisation, where that is the exact one.",
         ),
     ];
+    if experiment.predict.statistics == Some(StatisticsKind::QuenchedLayer) {
+        parts.push(Part::text("With the quenched layer s_avg and V are conditional on the layer, and the density is the average over layers."));
+    }
     if let Process::ReverseSde { churn } = experiment.sampler.process {
         parts.push(Part::text(format!(
             "The sampler is the reverse SDE with churn h = {churn:?}: the score enters 1 + h times, and there is white noise of strength 2 h D besides."

@@ -138,7 +138,9 @@ fn legendre(z: &Expr, count: usize) -> Vec<Expr> {
 fn weights(experiment: &Experiment, training: &Training, predicts: Prediction) -> Section {
     let target = match training.objective {
         Objective::Dsm => "the noisy target y itself (dsm)",
-        Objective::Esm => "its conditional mean E[y | x, t], without noise (esm)",
+        Objective::Esm => {
+            "its conditional mean E[y | x, t], without noise (esm: Var(u | x, t) = 0 below)"
+        }
     };
     let mut parts = vec![
         Part::text(format!(

@@ -10,9 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use vkernel::derive::{Part, derive, derive_case};
 use vkernel::experiment::{Experiment, Process};
-use vkernel::family::Family;
+use vkernel::family::{Denoiser1d, Family};
 use vkernel::problem::Triple;
-use vkernel::sampler::Step;
+use vkernel::sampler::{Step, reverse_sde};
 use vkernel::spec::Format;
 use vkernel::statistics::{VKernel, WeightStatistics, sandwich};
 use vkernel::symbolic::{Tape, parse};
@@ -320,7 +320,7 @@ fn sympy_evaluates_to_the_code_s_numbers() {
         for (probe, answer) in probes.iter().zip(answer.as_array().unwrap()) {
             agree(place, "V", answer["V"].as_f64().unwrap(), probe.v);
             for &(name, value, scale) in &probe.expected {
-                agree(&place, name, answer[name].as_f64().unwrap(), (value, scale));
+                agree(place, name, answer[name].as_f64().unwrap(), (value, scale));
             }
         }
     }
@@ -376,6 +376,59 @@ fn evaluate(python: &str, jobs: &Value) -> Vec<Value> {
         String::from_utf8_lossy(&output.stderr)
     );
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A denoiser that always gives the same value.
+struct Constant(f64);
+
+impl Denoiser1d for Constant {
+    fn denoise(&self, _: f64, _: &[f64], denoised: &mut [f64]) {
+        denoised.fill(self.0);
+    }
+
+    fn denoise_with_slope(&self, t: f64, x: &[f64], denoised: &mut [f64], slope: &mut [f64]) {
+        self.denoise(t, x, denoised);
+        slope.fill(0.0);
+    }
+}
+
+/// The reverse SDE's step is affine: three runs with the same random number show its coefficients.
+#[test]
+fn the_printed_steps_of_the_reverse_sde_are_the_code_s() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/others/points-sde.toml");
+    for (scheme, churn) in [("euler", 1.0), ("ddim", 1.0), ("euler", 0.3), ("ddim", 2.5)] {
+        let overrides = [
+            format!("sampler.scheme={scheme}"),
+            format!("sampler.churn={churn:?}"),
+        ];
+        let spec = vkernel::spec::load(&path, &overrides, None).unwrap();
+        let experiment = &spec.cases[0].experiment;
+        let script = derive(experiment).unwrap().sympy();
+        for (t, s) in [(0.9, 0.85), (0.4, 0.3), (0.05, 0.03)] {
+            let run = |x: f64, denoised: f64| {
+                let mut rng = ChaCha8Rng::seed_from_u64(3);
+                let mut x = [x];
+                reverse_sde(
+                    &Constant(denoised),
+                    &experiment.problem.diffusion,
+                    experiment.sampler.scheme,
+                    &[t, s],
+                    churn,
+                    &mut x,
+                    &mut rng,
+                )
+                .unwrap();
+                x[0]
+            };
+            let normal: f64 = ChaCha8Rng::seed_from_u64(3).sample(rand_distr::StandardNormal);
+            let rest = run(0.0, 0.0);
+            let at = Script::evaluate(&script, 0.0, t, s);
+            let place = format!("{scheme}, churn {churn}, {t}");
+            agree(&place, "c", at.values["c"], (run(1.0, 0.0) - rest, 1.0));
+            agree(&place, "d", at.values["d"], (run(0.0, 1.0) - rest, 1.0));
+            agree(&place, "noise", at.values["noise"], (rest / normal, 1.0));
+        }
+    }
 }
 
 fn blocks(latex: &str) -> Vec<&str> {

@@ -1,5 +1,7 @@
 //! Features written as expressions of one variable.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::symbolic::{Expr, Tape, UnknownSymbol};
@@ -37,7 +39,7 @@ pub struct FeatureError {
 pub struct Expressions {
     features: Vec<Expr>,
     /// `tapes[k]`: the features, then their first k derivatives order by order.
-    tapes: [Tape; ORDERS + 1],
+    tapes: Arc<[Tape; ORDERS + 1]>,
     scale: f64,
 }
 
@@ -74,12 +76,12 @@ impl Expressions {
             error: e.into(),
         };
         let mut set = Self {
-            tapes: [
+            tapes: Arc::new([
                 compile(0).map_err(unknown)?,
                 compile(1).map_err(unknown)?,
                 compile(2).map_err(unknown)?,
                 compile(3).map_err(unknown)?,
-            ],
+            ]),
             scale: f64::INFINITY,
             features: features.to_vec(),
         };
