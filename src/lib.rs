@@ -23,7 +23,7 @@
 //! | [`density`] | the solvers: mean-field, semiclassical, gaussian-field (with or without a layer), sample-sum, fokker-planck |
 //! | [`monte_carlo`] | ensembles of trained models, sampled |
 //! | [`spec`] | the input edge: spec files, overrides, sweeps, and their errors |
-//! | [`derive`] | the formulas behind one experiment, as text, LaTeX and SymPy |
+//! | [`mod@derive`] | the formulas behind one experiment, as text, LaTeX and SymPy |
 //! | [`report`] | the output edge: result files, the table, the figures |
 //! | [`run`] | the main job: every case predicted, trained, compared; resumable |
 //!

@@ -1,8 +1,8 @@
 //! The symbolic side: the formulas behind one experiment, with its own numbers filled in.
 //!
-//! [`derive`] collects them in the order of the theory: forward process, target, features and statistics of the weights,
+//! [`fn@derive`] collects them in the order of the theory: forward process, target, features and statistics of the weights,
 //! V-kernel, action, effective SDE, and which approximation is made where. A [`Derivation`] prints as text, as a LaTeX
-//! document or as a SymPy script; closed forms are [`Expr`]s, so the script evaluates to the numbers of the code.
+//! document or as a SymPy script; closed forms are [expressions](crate::symbolic::Expr), so the script evaluates to the numbers of the code.
 
 mod action;
 mod approximations;

@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::symbolic::{Expr, Tape, UnknownSymbol};
 
 /// Highest derivative that is compiled.
-pub const ORDERS: usize = 3;
+const ORDERS: usize = 3;
 /// Largest expression (in nodes) whose derivative is formed.
 const LARGEST: usize = 20_000;
 /// Points per window at which the features are looked at; finer structure is not seen.
@@ -112,7 +112,7 @@ impl Expressions {
         self.derivatives(a, &mut [value, first, second]);
     }
 
-    /// Derivatives of orders 0, 1, ... at `a`, one slice of the set's length for each; at most [`ORDERS`] + 1 slices.
+    /// Derivatives of orders 0, 1, ... at `a`, one slice of the set's length for each; at most four slices.
     pub fn derivatives(&self, a: f64, out: &mut [&mut [f64]]) {
         let count = self.features.len();
         let orders = out.len().clamp(1, ORDERS + 1) - 1;
