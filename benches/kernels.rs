@@ -55,7 +55,7 @@ fn training(c: &mut Criterion) {
         (32, 4096),
     ] {
         let experiment = panel(side, samples);
-        let training = experiment.training.expect("the panel is trained");
+        let training = experiment.training.as_ref().expect("the panel is trained");
         let mut trainer = Trainer::new(&experiment.problem, linear(&experiment), training);
         let (f, p) = ((side * side) as f64, samples as f64);
         let order = f.min(p);
@@ -85,7 +85,7 @@ fn training(c: &mut Criterion) {
 fn sampling(c: &mut Criterion) {
     let experiment = panel(16, 1024);
     let family = linear(&experiment);
-    let training = experiment.training.expect("the panel is trained");
+    let training = experiment.training.as_ref().expect("the panel is trained");
     let mut trainer = Trainer::new(&experiment.problem, family, training);
     let weights = trainer
         .train(&mut model_rng(1, 0))
@@ -137,14 +137,14 @@ fn statistics(c: &mut Criterion) {
     group.sample_size(10);
     for side in [16, 32] {
         let experiment = panel(side, 1024);
-        let training = experiment.training.expect("the panel is trained");
+        let training = experiment.training.as_ref().expect("the panel is trained");
         group.bench_function(
             BenchmarkId::new("sandwich", format!("F{}", side * side)),
-            |b| b.iter(|| sandwich(&experiment.problem, linear(&experiment), &training)),
+            |b| b.iter(|| sandwich(&experiment.problem, linear(&experiment), training)),
         );
         group.bench_function(
             BenchmarkId::new("equivalent", format!("F{}", side * side)),
-            |b| b.iter(|| equivalent(&experiment.problem, linear(&experiment), &training)),
+            |b| b.iter(|| equivalent(&experiment.problem, linear(&experiment), training)),
         );
     }
     group.finish();
@@ -157,8 +157,8 @@ fn layer(c: &mut Criterion) {
     for samples in [64, 256, 1024] {
         let experiment = panel(16, samples);
         let family = linear(&experiment);
-        let training = experiment.training.expect("the panel is trained");
-        let statistics = equivalent(&experiment.problem, family, &training)
+        let training = experiment.training.as_ref().expect("the panel is trained");
+        let statistics = equivalent(&experiment.problem, family, training)
             .expect("the panel has its statistics");
         let choice = choose_layer(&experiment, family, training, &statistics, 0.02, 1)
             .expect("the panel has a layer");

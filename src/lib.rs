@@ -11,6 +11,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`symbolic`] | expressions: parsed, differentiated, simplified, evaluated on tapes, printed |
 //! | [`numerics`] | panel quadrature, accelerated fixed points, sequential dense linear algebra, streaming quantiles |
 //! | [`problem`] | data, forward process, DSM target and its covariance, training protocol |
 //! | [`family`] | score models as feature kernels: naive and linear, with exact derivatives |
@@ -23,6 +24,7 @@
 //! | [`density`] | the solvers: mean-field, semiclassical, gaussian-field (with or without a layer), sample-sum, fokker-planck |
 //! | [`monte_carlo`] | ensembles of trained models, sampled |
 //! | [`spec`] | the input edge: spec files, overrides, sweeps, and their errors |
+//! | [`mod@derive`] | the formulas behind one experiment, as text, LaTeX and SymPy |
 //! | [`report`] | the output edge: result files, the table, the figures |
 //! | [`run`] | the main job: every case predicted, trained, compared; resumable |
 //!
@@ -66,6 +68,7 @@
 pub mod action;
 pub mod compare;
 pub mod density;
+pub mod derive;
 pub mod experiment;
 pub mod family;
 pub mod histogram;
@@ -77,3 +80,4 @@ pub mod run;
 pub mod sampler;
 pub mod spec;
 pub mod statistics;
+pub mod symbolic;

@@ -308,11 +308,11 @@ fn names() {
         ),
         ("planned data", data("kind = \"low-rank-mixture\"\n")),
         (
-            "planned diffusion",
+            "diffusion without alpha",
             base_with("kind = \"vp\"", "kind = \"expression\"").replace("beta_min = 0.1\n", ""),
         ),
         (
-            "planned diffusion keys",
+            "diffusion with keys of another kind",
             base_with("kind = \"vp\"", "kind = \"expression\"\nalpha = \"1\""),
         ),
         (
@@ -327,7 +327,7 @@ fn names() {
             ),
         ),
         (
-            "planned weighting",
+            "weighting without weight",
             base_with("ridge = 0.1", "weighting = \"expression\""),
         ),
         (
@@ -366,6 +366,94 @@ fn names() {
         ),
     ]);
     insta::assert_snapshot!("names", all);
+}
+
+/// The base spec with a written diffusion.
+fn schedule(alpha: &str, sigma: &str) -> String {
+    base_with(
+        "kind = \"vp\"\nbeta_min = 0.1\n",
+        &format!("kind = \"expression\"\nalpha = \"{alpha}\"\nsigma = \"{sigma}\"\n"),
+    )
+}
+
+/// The base spec with written features of x1.
+fn written(expressions: &str) -> String {
+    base_with(
+        "kind = \"gaussian\"\ncount = 16\nrange = [-1.5, 1.5]\n",
+        &format!("kind = \"expression\"\nexpressions = {expressions}\n"),
+    )
+}
+
+/// The base spec with a written weight.
+fn weight(text: &str) -> String {
+    base_with(
+        "ridge = 0.1",
+        &format!("ridge = 0.1\nweighting = \"expression\"\nweight = \"{text}\""),
+    )
+}
+
+#[test]
+fn expressions() {
+    for good in [
+        schedule("cos(pi*t/2)", "sin(pi*t/2)"),
+        written("[\"1\", \"x\", \"x1^2\", \"exp(-x^2/2)\"]"),
+        weight("alpha^2/sigma^2"),
+    ] {
+        parse(&good, Format::Toml, "good.toml", Path::new("."), &[], None).unwrap();
+    }
+    let all = messages(&[
+        ("no expression", schedule("exp(-t", "t")),
+        ("unknown function", schedule("exponential(-t)", "t")),
+        ("unknown variable", schedule("1", "x")),
+        ("not finite", schedule("1", "ln(t - 0.5)")),
+        ("negative signal", schedule("1 - 2*t", "t")),
+        ("no noise", schedule("1", "t - t")),
+        ("noise that is removed", schedule("1", "1 - t/2")),
+        ("noise that stays", schedule("1", "1")),
+        ("no t_max", schedule("1", "t").replace("t_max = 1.0\n", "")),
+        (
+            "alpha of another kind",
+            base_with("kind = \"vp\"", "kind = \"vp\"\nalpha = \"1\""),
+        ),
+        (
+            "a number for alpha",
+            schedule("1", "t").replace("\"1\"", "1"),
+        ),
+        ("no features", written("[]")),
+        ("a text for the features", written("\"x\"")),
+        ("unknown name", written("[\"1\", \"relu(x)\"]")),
+        ("another variable", written("[\"t\"]")),
+        ("pole", written("[\"1\", \"1/x\"]")),
+        ("no second derivative", written("[\"sqrt(abs(x))\"]")),
+        (
+            "nothing",
+            base_with(
+                "kind = \"gaussian\"\ncount = 16\nrange = [-1.5, 1.5]\n",
+                "kind = \"expression\"\n",
+            ),
+        ),
+        (
+            "count",
+            base_with(
+                "count = 16\nrange = [-1.5, 1.5]",
+                "count = 3\nexpressions = [\"x\"]",
+            ),
+        ),
+        ("width", written("[\"x\"]\nwidth = 0.5")),
+        ("negative weight", weight("alpha - 0.5")),
+        ("infinite weight", weight("1/(t - 0.01)")),
+        ("no weight at all", weight("0*t")),
+        ("weight in x", weight("x")),
+        (
+            "weight of another weighting",
+            base_with("ridge = 0.1", "weight = \"1\""),
+        ),
+        (
+            "too deep",
+            weight(&format!("{}t{}", "(".repeat(100), ")".repeat(100))),
+        ),
+    ]);
+    insta::assert_snapshot!("expressions", all);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The command itself, run as a user runs it: files, exit codes, messages, interruptions; and random valid specs.
 
+#[path = "command/derive.rs"]
+mod derive;
 #[path = "command/end_to_end.rs"]
 mod end_to_end;
 #[path = "command/interruption.rs"]

@@ -44,7 +44,7 @@ fn fig2_of_the_paper_is_reproduced_by_the_ensemble() {
     let mut worst: f64 = 0.0;
     for (case, result) in spec.cases.iter().zip(&results) {
         let problem = &case.experiment.problem;
-        let samples = case.experiment.training.unwrap().samples as u64;
+        let samples = case.experiment.training.as_ref().unwrap().samples as u64;
         let panel = reference
             .panels
             .iter()

@@ -47,6 +47,19 @@ enum Command {
     },
     /// Validate a spec, fill in its defaults and print the work ahead; runs nothing
     Check(Job),
+    /// Print the formulas behind a spec: process, target, V-kernel, action, effective SDE, approximations
+    Derive {
+        /// The spec (TOML, or JSON if its name ends in .json)
+        spec: PathBuf,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Notation,
+        /// Which case of a sweep, counted from 1
+        #[arg(long, default_value = "1")]
+        case: std::num::NonZeroUsize,
+        /// Override a value of the spec, such as training.samples=256
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        overrides: Vec<String>,
+    },
     /// JSON Schema of the input or of the output
     Schema {
         #[arg(value_enum, default_value = "spec")]
@@ -58,6 +71,13 @@ enum Command {
 enum SchemaOf {
     Spec,
     Result,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Notation {
+    Latex,
+    Sympy,
+    Text,
 }
 
 #[derive(Args)]
@@ -127,6 +147,12 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Check(job) => check(&job),
         Command::Compare { results } => compare(&results),
         Command::Plot { result, output } => plot(&result, output.as_deref()),
+        Command::Derive {
+            spec,
+            format,
+            case,
+            overrides,
+        } => derive(&spec, format, case.get(), &overrides),
         Command::Schema { of } => {
             let schema = match of {
                 SchemaOf::Spec => spec::spec_schema(),
@@ -285,6 +311,17 @@ fn check(job: &Job) -> Result<(), Failure> {
     let (spec, threads) = load(job)?;
     print(&format!("{:#}\n\n", spec.resolved))?;
     print(&vkernel::run::work_ahead(&spec, threads))
+}
+
+fn derive(path: &Path, format: Notation, case: usize, overrides: &[String]) -> Result<(), Failure> {
+    let spec = spec::load(path, overrides, None).map_err(|e| Failure::Input(e.to_string()))?;
+    let derivation = vkernel::derive::derive_case(&spec, case - 1)
+        .map_err(|e| Failure::Input(format!("{}: {e}", path.display())))?;
+    print(&match format {
+        Notation::Latex => derivation.latex(),
+        Notation::Sympy => derivation.sympy(),
+        Notation::Text => derivation.text(),
+    })
 }
 
 /// A result file, or the one in a folder.

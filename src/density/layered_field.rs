@@ -90,7 +90,7 @@ pub struct LayerChoice<'a> {
 pub fn choose_layer<'a>(
     experiment: &'a Experiment,
     family: &'a Linear,
-    training: Training,
+    training: &'a Training,
     equivalent: &Equivalent<'_>,
     tolerance: f64,
     seed: u64,
@@ -149,7 +149,7 @@ pub fn choose_layer<'a>(
 struct Search<'a, 'b> {
     problem: &'a Problem,
     family: &'a Linear,
-    training: Training,
+    training: &'a Training,
     equivalent: &'b Equivalent<'b>,
     generator: Generator<'a>,
     order: Vec<usize>,

@@ -9,14 +9,14 @@ use crate::problem::{Objective, Problem, Training, Triple};
 pub struct SampleRows<'a> {
     problem: &'a Problem,
     family: &'a Linear,
-    training: Training,
+    training: &'a Training,
     space: Vec<f64>,
     time: Vec<f64>,
     triple: Triple,
 }
 
 impl<'a> SampleRows<'a> {
-    pub fn new(problem: &'a Problem, family: &'a Linear, training: Training) -> Self {
+    pub fn new(problem: &'a Problem, family: &'a Linear, training: &'a Training) -> Self {
         Self {
             problem,
             family,

@@ -48,7 +48,7 @@ impl<'a> MonteCarlo<'a> {
     pub fn scratch(&self) -> Option<Trainer<'a>> {
         match (&self.experiment.family, &self.experiment.training) {
             (Family::Linear(family), Some(training)) => {
-                Some(Trainer::new(&self.experiment.problem, family, *training))
+                Some(Trainer::new(&self.experiment.problem, family, training))
             }
             _ => None,
         }

@@ -23,7 +23,7 @@ pub enum TrainError {
 /// F x F normal equations are factored (P F^2 + F^3/3 flops); with P < F the dual P x P ones,
 /// W = Z^T (Z Z^T + P rho)^-1 y (F P^2 + P^3/3).
 pub struct Trainer<'a> {
-    training: Training,
+    training: &'a Training,
     samples: SampleRows<'a>,
     /// Z^T, F x P: one sample per column.
     rows: DMatrix<f64>,
@@ -34,7 +34,7 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    pub fn new(problem: &'a Problem, family: &'a Linear, training: Training) -> Self {
+    pub fn new(problem: &'a Problem, family: &'a Linear, training: &'a Training) -> Self {
         let (f, p) = (family.features.len(), training.samples);
         let order = f.min(p);
         Self {

@@ -1,10 +1,12 @@
 //! The forward process x_t = alpha_t x_0 + sigma_t xi (theory T1, derivations/01-forward-process.md).
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use super::Schedule;
 
 /// Isotropic forward processes. Everything follows from alpha and sigma by the general rule (T1):
 /// beta = -alpha'/alpha, D = sigma sigma' + beta sigma^2.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Diffusion {
     /// Variance preserving: alpha = exp(-(beta_min t + beta_delta t^2/2)), sigma^2 = 1 - alpha^2.
     /// In this convention (Vastola's) beta is twice that of Song et al., who write exp(-integral beta / 2).
@@ -15,46 +17,49 @@ pub enum Diffusion {
     Ou,
     /// Linear interpolation between data and noise (flow matching): alpha = 1 - t, sigma = t, t in (0, 1].
     Flow,
+    /// alpha and sigma as written in the spec.
+    Expression(Arc<Schedule>),
 }
 
 impl Diffusion {
-    /// Integrated rate -ln(alpha); infinite for `Flow` at t = 1.
-    fn exponent(&self, t: f64) -> f64 {
-        match *self {
-            Self::Vp {
-                beta_min,
-                beta_delta,
-            } => beta_min * t + 0.5 * beta_delta * t * t,
-            Self::Edm => 0.0,
-            Self::Ou => t,
-            Self::Flow => -(-t).ln_1p(),
-        }
-    }
-
     /// Signal amplitude alpha_t.
     pub fn alpha(&self, t: f64) -> f64 {
         match self {
+            Self::Vp {
+                beta_min,
+                beta_delta,
+            } => (-vp_exponent(*beta_min, *beta_delta, t)).exp(),
+            Self::Edm => 1.0,
+            Self::Ou => (-t).exp(),
             Self::Flow => 1.0 - t,
-            _ => (-self.exponent(t)).exp(),
+            Self::Expression(schedule) => schedule.alpha(t),
         }
     }
 
-    /// Noise variance sigma_t^2, accurate to rounding also where it is tiny.
+    /// Noise variance sigma_t^2, accurate to rounding also where it is tiny (an expression as far as it is itself).
     pub fn sigma2(&self, t: f64) -> f64 {
         match self {
-            Self::Vp { .. } | Self::Ou => -(-2.0 * self.exponent(t)).exp_m1(),
+            Self::Vp {
+                beta_min,
+                beta_delta,
+            } => -(-2.0 * vp_exponent(*beta_min, *beta_delta, t)).exp_m1(),
+            Self::Ou => -(-2.0 * t).exp_m1(),
             Self::Edm | Self::Flow => t * t,
+            Self::Expression(schedule) => schedule.sigma2(t),
         }
     }
 
     /// Noise standard deviation sigma_t.
     pub fn sigma(&self, t: f64) -> f64 {
-        self.sigma2(t).sqrt()
+        match self {
+            Self::Expression(schedule) => schedule.sigma(t),
+            _ => self.sigma2(t).sqrt(),
+        }
     }
 
     /// d alpha / dt.
     pub fn alpha_prime(&self, t: f64) -> f64 {
-        match *self {
+        match self {
             Self::Flow => -1.0,
             Self::Edm => 0.0,
             Self::Ou => -self.alpha(t),
@@ -62,24 +67,28 @@ impl Diffusion {
                 beta_min,
                 beta_delta,
             } => -(beta_min + beta_delta * t) * self.alpha(t),
+            Self::Expression(schedule) => schedule.alpha_prime(t),
         }
     }
 
     /// sigma sigma' = (1/2) d sigma^2 / dt.
     pub fn sigma_sigma_prime(&self, t: f64) -> f64 {
-        match *self {
+        match self {
             Self::Edm | Self::Flow => t,
             Self::Ou => (-2.0 * t).exp(),
             Self::Vp {
                 beta_min,
                 beta_delta,
-            } => (beta_min + beta_delta * t) * (-2.0 * self.exponent(t)).exp(),
+            } => {
+                (beta_min + beta_delta * t) * (-2.0 * vp_exponent(*beta_min, *beta_delta, t)).exp()
+            }
+            Self::Expression(schedule) => schedule.sigma_sigma_prime(t),
         }
     }
 
-    /// Drift rate beta_t = -alpha'/alpha (infinite for `Flow` at t = 1).
+    /// Drift rate beta_t = -alpha'/alpha (infinite where alpha = 0).
     pub fn beta(&self, t: f64) -> f64 {
-        match *self {
+        match self {
             Self::Vp {
                 beta_min,
                 beta_delta,
@@ -87,6 +96,7 @@ impl Diffusion {
             Self::Edm => 0.0,
             Self::Ou => 1.0,
             Self::Flow => 1.0 / (1.0 - t),
+            Self::Expression(schedule) => schedule.beta(t),
         }
     }
 
@@ -115,6 +125,12 @@ impl Diffusion {
             Self::Edm => "edm",
             Self::Ou => "ou",
             Self::Flow => "flow",
+            Self::Expression(_) => "expression",
         }
     }
+}
+
+/// Integrated rate -ln(alpha) of the variance-preserving process.
+fn vp_exponent(beta_min: f64, beta_delta: f64, t: f64) -> f64 {
+    beta_min * t + 0.5 * beta_delta * t * t
 }

@@ -4,12 +4,14 @@
 mod data;
 mod diffusion;
 mod line;
+mod schedule;
 mod target;
 mod training;
 
 pub use data::{Component, Data, DataError};
 pub use diffusion::Diffusion;
 pub use line::{LineMoments, LinePosterior, TiltedMoments};
+pub use schedule::{Schedule, TimeWeight};
 pub use target::{Posterior, Prediction, Regression, posterior};
 pub use training::{Objective, Training, Triple, Weighting};
 

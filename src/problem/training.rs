@@ -1,10 +1,12 @@
 //! The training protocol: objective, weighting, number of samples, ridge.
 
+use std::sync::Arc;
+
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
-use super::{Prediction, Problem};
+use super::{Prediction, Problem, TimeWeight};
 
 /// Which target the model regresses on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,8 +19,7 @@ pub enum Objective {
 }
 
 /// Weight of a sample's squared error as a function of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Weighting {
     /// alpha^2/sigma^2 on the error of the implied x0, whatever is predicted.
     Snr,
@@ -26,10 +27,12 @@ pub enum Weighting {
     Uniform,
     /// sigma^2 on the error of the predicted quantity.
     Sigma2,
+    /// A written weight on the error of the predicted quantity.
+    Expression(Arc<TimeWeight>),
 }
 
 /// P fresh triples (t, x0, x), t uniform on [t_min, t_max], fitted by weighted ridge regression.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Training {
     pub objective: Objective,
     pub weighting: Weighting,
@@ -42,9 +45,12 @@ pub struct Training {
 impl Training {
     /// Weight lambda(t) on the squared error of the predicted quantity.
     pub fn lambda(&self, problem: &Problem, prediction: Prediction, t: f64) -> f64 {
-        match self.weighting {
+        match &self.weighting {
             Weighting::Uniform => 1.0,
             Weighting::Sigma2 => problem.diffusion.sigma2(t),
+            Weighting::Expression(weight) => {
+                weight.value(t, problem.diffusion.alpha(t), problem.diffusion.sigma(t))
+            }
             Weighting::Snr => {
                 // The x0-error is the error of the predicted quantity divided by p.
                 let p = prediction.regression(&problem.diffusion, t).p;

@@ -224,7 +224,7 @@ mod tests {
                 let Family::Linear(family) = &case.experiment.family else {
                     panic!("not linear");
                 };
-                let training = case.experiment.training.unwrap();
+                let training = case.experiment.training.as_ref().unwrap();
                 let mut rng = model_rng(*seed, 3);
                 let mut trainer = Trainer::new(&case.experiment.problem, family, training);
                 trainer.train(&mut rng).unwrap();

@@ -62,6 +62,7 @@ fn assess_one(experiment: &Experiment, set: &PredictionSet, method: Method) -> T
         Family::Naive(naive) if method == Method::FokkerPlanck => {
             assess_white_noise(experiment, naive.kappa)
         }
+        Family::Naive(_) if method == Method::Saddle => assess_white_saddle(set),
         Family::Naive(naive) if naive.kappa > 0.0 => Trust {
             level: TrustLevel::None,
             reason: "mean-field leaves the proxy noise out altogether".into(),
@@ -188,6 +189,20 @@ fn error_budget(
         reason: format!(
             "estimated error {error:.3}: {because}, numerics {numerical:.3}{distance}; {} models would be uncertain by {noise:.3}",
             experiment.monte_carlo.models
+        ),
+    }
+}
+
+/// Two orders of the small-noise expansion differ by more than the second is off by.
+fn assess_white_saddle(set: &PredictionSet) -> Trust {
+    let error = set
+        .by_method
+        .get(&Method::Saddle)
+        .map_or(f64::INFINITY, |p| p.estimate.error());
+    Trust {
+        level: grade(error, 0.0, USELESS),
+        reason: format!(
+            "estimated error {error:.3}, most of it the distance between the first two orders in the noise"
         ),
     }
 }

@@ -70,7 +70,7 @@ pub struct PfOde {
 impl PfOde {
     pub fn new(problem: &Problem, options: &SamplerOptions) -> Self {
         Self {
-            diffusion: problem.diffusion,
+            diffusion: problem.diffusion.clone(),
             scheme: options.scheme,
             times: time_grid(options.grid, problem.t_max, problem.t_min, options.steps),
             tolerance: options.tolerance,

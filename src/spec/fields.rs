@@ -72,10 +72,21 @@ const ALLOWED: &[(&str, &str)] = &[
     ("data.max_rows", "an integer >= 1"),
     ("data.checksum", "16 hexadecimal digits"),
     ("diffusion", "a table: [diffusion]"),
-    ("diffusion.kind", r#""vp" | "edm" | "ou" | "flow""#),
+    (
+        "diffusion.kind",
+        r#""vp" | "edm" | "ou" | "flow" | "expression""#,
+    ),
     ("diffusion.beta_min", "a finite number >= 0"),
     ("diffusion.beta_delta", "a finite number >= 0"),
     ("diffusion.convention", r#""vastola" | "song""#),
+    (
+        "diffusion.alpha",
+        r#"an expression in t, such as "cos(pi*t/2)", finite and >= 0 from t_min to t_max"#,
+    ),
+    (
+        "diffusion.sigma",
+        r#"an expression in t, such as "sin(pi*t/2)", finite and > 0 from t_min to t_max"#,
+    ),
     ("diffusion.t_min", "a finite number >= 1e-12 and < t_max"),
     ("diffusion.t_max", "a finite number > t_min"),
     ("model", "a table: [model]"),
@@ -83,14 +94,17 @@ const ALLOWED: &[(&str, &str)] = &[
     ("model.kappa", "a finite number >= 0"),
     ("model.predicts", r#""denoiser" | "score" | "noise""#),
     ("model.features", "one or more tables: [[model.features]]"),
-    ("model.features[]", "a table: of, kind, count, range, width"),
+    (
+        "model.features[]",
+        "a table: of, kind, count, range, width, expressions",
+    ),
     (
         "model.features[].of",
         r#""x1", "x2", ... up to the dimension of the data, or "t""#,
     ),
     (
         "model.features[].kind",
-        r#""gaussian" | "fourier" | "polynomial""#,
+        r#""gaussian" | "fourier" | "polynomial" | "expression""#,
     ),
     ("model.features[].count", "an integer from 1 to 20000"),
     (
@@ -99,9 +113,24 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("model.features[].range[]", "a finite number"),
     ("model.features[].width", "a number from 1e-3 to 1e3"),
+    (
+        "model.features[].expressions",
+        r#"a non-empty array of expressions in the variable that `of` names, such as ["1", "x1", "exp(-x1^2/2)"]"#,
+    ),
+    (
+        "model.features[].expressions[]",
+        "an expression in the variable that `of` names (x1 may be written x), finite with its first three derivatives wherever noised data lie",
+    ),
     ("training", "a table: [training]"),
     ("training.objective", r#""dsm" | "esm""#),
-    ("training.weighting", r#""snr" | "uniform" | "sigma2""#),
+    (
+        "training.weighting",
+        r#""snr" | "uniform" | "sigma2" | "expression""#,
+    ),
+    (
+        "training.weight",
+        r#"an expression in t, alpha and sigma, such as "alpha^2/sigma^2", finite and >= 0 from t_min to t_max"#,
+    ),
     ("training.samples", "an integer >= 1"),
     ("training.ridge", "a finite number >= 0"),
     ("sampler", "a table: [sampler]"),
@@ -164,21 +193,16 @@ const ALLOWED: &[(&str, &str)] = &[
 /// Names that the documentation uses and this version does not have, by the pattern they stand at.
 const PLANNED: &[(&str, &str)] = &[
     ("data.kind", "low-rank-mixture"),
-    ("diffusion.kind", "expression"),
     ("model.kind", "kernel"),
     ("model.kind", "ntk"),
     ("model.kind", "mlp"),
     ("model.kind", "low-rank"),
-    ("model.features[].kind", "expression"),
     ("model.features[].kind", "random-fourier"),
     ("model.features[].kind", "relu"),
-    ("training.weighting", "expression"),
 ];
 
 /// Keys that the documentation uses and this version does not have.
 const PLANNED_KEYS: &[(&str, &str)] = &[
-    ("diffusion.alpha", "diffusion.kind = \"expression\""),
-    ("diffusion.sigma", "diffusion.kind = \"expression\""),
     ("training.dataset", "training on a fixed data set"),
     ("training.draws", "training on a fixed data set"),
 ];

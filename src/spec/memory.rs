@@ -35,7 +35,7 @@ impl MemoryEstimate {
             Family::Naive(_) => 0,
             Family::Linear(linear) => linear.features.len() as u64,
         };
-        let samples = experiment.training.map_or(0, |t| t.samples as u64);
+        let samples = experiment.training.as_ref().map_or(0, |t| t.samples as u64);
         let gram = features.min(samples);
         let (nodes, quadrature) = match &experiment.family {
             Family::Linear(linear) if experiment.problem.dim() == 1 => {

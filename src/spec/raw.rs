@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::experiment::{Method, Scheme, Spacing, Start, StatisticsKind};
-use crate::problem::{Objective, Prediction, Weighting};
+use crate::problem::{Objective, Prediction};
 
 /// A vkernel experiment: what is learned, by which model, and how the prediction is made and checked.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -116,6 +116,7 @@ pub(super) enum Column {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDiffusion {
     /// vp: variance preserving. edm: alpha = 1, sigma = t. ou: Ornstein-Uhlenbeck. flow: alpha = 1 - t, sigma = t.
+    /// expression: `alpha` and `sigma` as written.
     pub kind: DiffusionKind,
     /// vp: the rate beta = -alpha'/alpha at t = 0, >= 0. Default 0.1.
     #[schemars(range(min = 0.0))]
@@ -129,11 +130,22 @@ pub(super) struct RawDiffusion {
     /// beta / 2), as in Song et al. 2021, so that published constants can be used as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub convention: Option<BetaConvention>,
-    /// The cutoff epsilon at which training times and the sampler end, >= 1e-12. Default 0.01 (edm: 0.002).
+    /// expression: the signal amplitude alpha as an expression in t, such as "cos(pi*t/2)", >= 0.
+    #[schemars(length(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<String>,
+    /// expression: the noise's standard deviation sigma as an expression in t, > 0. sqrt(-expm1(-2*t)) keeps the digits
+    /// that sqrt(1 - exp(-2*t)) loses at small t. alpha^2/sigma^2 must not grow with t.
+    #[schemars(length(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma: Option<String>,
+    /// The cutoff epsilon at which training times and the sampler end, >= 1e-12. Default 0.01 (edm: 0.002; expression:
+    /// none).
     #[schemars(range(min = 1e-12))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub t_min: Option<f64>,
-    /// The time at which the sampler starts, > t_min. Default 1 (edm: 80, ou: 5). flow: at most 1.
+    /// The time at which the sampler starts, > t_min. Default 1 (edm: 80, ou: 5, expression: none).
+    /// flow: at most 1.
     #[schemars(extend("exclusiveMinimum" = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub t_max: Option<f64>,
@@ -156,6 +168,7 @@ pub(super) enum DiffusionKind {
     Edm,
     Ou,
     Flow,
+    Expression,
 }
 
 /// The family of score models.
@@ -194,11 +207,12 @@ pub(super) struct RawFeature {
     #[schemars(regex(pattern = "^(t|x[1-9][0-9]*)$"))]
     pub of: String,
     /// gaussian: normal densities on evenly spaced centres. fourier: 1, cosines, sines with the range as period.
-    /// polynomial: Legendre polynomials of the range.
+    /// polynomial: Legendre polynomials of the range. expression: as written.
     pub kind: FeatureKind,
-    /// Number of features in the set.
+    /// Number of features in the set. Required unless the kind is expression, where it is the number of expressions.
     #[schemars(range(min = 1, max = 20_000))]
-    pub count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
     /// Low and high end. Default: [t_min, t_max] for t, the output range for a coordinate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub range: Option<[f64; 2]>,
@@ -206,6 +220,11 @@ pub(super) struct RawFeature {
     #[schemars(range(min = 1e-3, max = 1e3))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<f64>,
+    /// expression: the features as expressions in the variable (x stands for x1 too), such as "exp(-x^2/2)". They are
+    /// differentiated exactly and must be finite, with three derivatives, wherever noised data lie.
+    #[schemars(length(min = 1, max = 20_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expressions: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -215,6 +234,7 @@ pub(super) enum FeatureKind {
     Gaussian,
     Fourier,
     Polynomial,
+    Expression,
 }
 
 /// How the weights are trained: weighted ridge regression on P fresh triples (t, x0, x). Not for the naive family.
@@ -225,11 +245,15 @@ pub(super) struct RawTraining {
     #[schemars(schema_with = "objective_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<Objective>,
-    /// Weight of a squared error: snr is alpha^2/sigma^2 on the error of x0; uniform is 1 and sigma2 is sigma^2 on
-    /// the error of the predicted quantity. Default snr.
+    /// Weight of a squared error: snr is alpha^2/sigma^2 on the error of x0; uniform is 1, sigma2 is sigma^2 and
+    /// expression is `weight` on the error of the predicted quantity. Default snr.
     #[schemars(schema_with = "weighting_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weighting: Option<Weighting>,
+    pub weighting: Option<WeightingKind>,
+    /// expression: the weight as an expression in t, alpha and sigma, >= 0, such as "alpha^2/sigma^2".
+    #[schemars(length(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
     /// P, the number of fresh samples per model. Default 1024.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -238,6 +262,15 @@ pub(super) struct RawTraining {
     #[schemars(range(min = 0.0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ridge: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WeightingKind {
+    Snr,
+    Uniform,
+    Sigma2,
+    Expression,
 }
 
 /// How trajectories are integrated from t_max to t_min.
@@ -375,7 +408,7 @@ macro_rules! choices {
 choices! {
     prediction_schema: "denoiser" | "score" | "noise";
     objective_schema: "dsm" | "esm";
-    weighting_schema: "snr" | "uniform" | "sigma2";
+    weighting_schema: "snr" | "uniform" | "sigma2" | "expression";
     scheme_schema: "euler" | "heun" | "ddim" | "adaptive";
     grid_schema: "uniform" | "log" | "karras";
     statistics_schema: "sandwich" | "equivalent" | "quenched-layer";

@@ -22,7 +22,7 @@ const MAX_ROUNDS: usize = 4;
 pub struct QuenchedLayer<'a> {
     problem: &'a Problem,
     family: &'a Linear,
-    training: Training,
+    training: &'a Training,
     /// Disjoint intervals of time, in order.
     intervals: Vec<(f64, f64)>,
     /// Their total length.
@@ -52,7 +52,7 @@ impl<'a> QuenchedLayer<'a> {
     pub fn new(
         problem: &'a Problem,
         family: &'a Linear,
-        training: Training,
+        training: &'a Training,
         equivalent: &Equivalent<'_>,
         panels: &[usize],
     ) -> Result<Self, StatisticsError> {

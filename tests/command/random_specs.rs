@@ -149,6 +149,13 @@ fn diffusion() -> BoxedStrategy<String> {
             // At 1 itself there is no signal left, which some models need.
             ("t_max", number(0.5..0.999)),
         ]),
+        1 => table(vec![
+            ("kind", constant("\"expression\"")),
+            ("alpha", constant("\"cos(pi*t/2)\"")),
+            ("sigma", constant("\"sin(pi*t/2)\"")),
+            ("t_min", scale(1e-3, 0.1)),
+            ("t_max", number(0.5..0.99)),
+        ]),
     ]
     .boxed()
 }
@@ -163,9 +170,18 @@ fn feature_set(of: &'static str, range: &'static str) -> BoxedStrategy<String> {
         ("count", integer(1..=6)),
         ("range?", constant(range)),
     ]);
-    (kinds, rest)
-        .prop_map(|(kind, rest)| format!("[[model.features]]\n{kind}{rest}"))
-        .boxed()
+    let built_in =
+        (kinds, rest).prop_map(|(kind, rest)| format!("[[model.features]]\n{kind}{rest}"));
+    let written = Just(format!(
+        "[[model.features]]\nof = {of:?}\nkind = \"expression\"\nexpressions = [\"1\", \"{of}\", \"tanh(2*{of})\"]\n"
+    ));
+    prop_oneof![4 => built_in, 1 => written].boxed()
+}
+
+/// A weighting, with its expression on the next line where it is written.
+fn weighting() -> BoxedStrategy<String> {
+    let written = "\"expression\"\nweight = \"alpha/sigma\"";
+    prop_oneof![3 => quoted(&["snr", "uniform", "sigma2"]), 1 => constant(written)].boxed()
 }
 
 /// The model, its training and its predictions: everything that depends on the family.
@@ -182,7 +198,7 @@ fn linear() -> BoxedStrategy<String> {
     let time = prop::option::of(feature_set("t", "[0.0, 0.8]"));
     let training = table(vec![
         ("objective?", quoted(&["dsm", "esm"])),
-        ("weighting?", quoted(&["snr", "uniform", "sigma2"])),
+        ("weighting?", weighting()),
         ("samples", integer(1..=60)),
         ("ridge", scale(1e-3, 10.0)),
     ]);

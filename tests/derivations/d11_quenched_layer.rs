@@ -54,7 +54,7 @@ fn ddim(problem: &Problem) -> PfOde {
 fn layer<'a>(
     problem: &'a Problem,
     family: &'a Linear,
-    training: Training,
+    training: &'a Training,
     equivalent: &Equivalent<'_>,
     panels: usize,
 ) -> QuenchedLayer<'a> {
@@ -65,7 +65,7 @@ fn layer<'a>(
 /// The layer's rows of draw `index`, from the random numbers in the order in which the layer takes them.
 fn rows_of(
     layer: &QuenchedLayer<'_>,
-    training: Training,
+    training: &Training,
     index: u64,
 ) -> (DMatrix<f64>, DVector<f64>) {
     let mut rng = stream(5, index);
@@ -88,7 +88,7 @@ fn rows_of(
 }
 
 /// Ridge regression, from the normal equations.
-fn ridge(rows: &DMatrix<f64>, targets: &DVector<f64>, training: Training) -> DVector<f64> {
+fn ridge(rows: &DMatrix<f64>, targets: &DVector<f64>, training: &Training) -> DVector<f64> {
     let (f, p) = (rows.nrows(), training.samples as f64);
     let gram = rows * rows.transpose() / p + DMatrix::identity(f, f) * training.ridge;
     gram.cholesky().unwrap().solve(&(rows * targets / p))
@@ -100,11 +100,11 @@ fn d11_1_a_layer_of_everything_is_training() {
     let (problem, family, training) = setting();
     let equivalent = equivalent(&problem, &family, &training).unwrap();
     let all = by_leverage(&equivalent).len();
-    let layer = layer(&problem, &family, training, &equivalent, all);
+    let layer = layer(&problem, &family, &training, &equivalent, all);
     for index in 0..4 {
-        let (rows, targets) = rows_of(&layer, training, index);
+        let (rows, targets) = rows_of(&layer, &training, index);
         assert_eq!(rows.ncols(), SAMPLES);
-        let trained = ridge(&rows, &targets, training);
+        let trained = ridge(&rows, &targets, &training);
         let drawn = layer.weights(&mut stream(5, index)).unwrap();
         let size = trained.norm();
         // Condition numbers up to 1e6 here.
@@ -121,7 +121,7 @@ fn d11_1_a_layer_of_everything_is_training() {
 fn d11_4_an_empty_layer_is_the_equivalent() {
     let (problem, family, training) = setting();
     let equivalent = equivalent(&problem, &family, &training).unwrap();
-    let layer = layer(&problem, &family, training, &equivalent, 0);
+    let layer = layer(&problem, &family, &training, &equivalent, 0);
     let f = family.features.len();
     let draws: Vec<DVector<f64>> = (0..20_000_u64)
         .into_par_iter()
@@ -151,7 +151,7 @@ fn d11_2_conditional_mean_and_covariance_against_trained_models() {
     let (problem, family, training) = setting();
     let equivalent = equivalent(&problem, &family, &training).unwrap();
     let panels = by_leverage(&equivalent).len() / 2;
-    let layer = layer(&problem, &family, training, &equivalent, panels)
+    let layer = layer(&problem, &family, &training, &equivalent, panels)
         .settle(&equivalent, 3)
         .unwrap();
     let probe = DMatrix::from_fn(family.features.len(), 12, |i, j| {
@@ -162,8 +162,8 @@ fn d11_2_conditional_mean_and_covariance_against_trained_models() {
     });
     let (mut ratios, mut shifts) = (Vec::new(), Vec::new());
     for index in 0..6 {
-        let (rows, targets) = rows_of(&layer, training, index);
-        let trained = conditional_models(&layer, training, (&rows, &targets), &probe, 3000);
+        let (rows, targets) = rows_of(&layer, &training, index);
+        let trained = conditional_models(&layer, &training, (&rows, &targets), &probe, 3000);
         let predicted = layer
             .weights(&mut stream(5, index))
             .unwrap()
@@ -198,7 +198,7 @@ fn d11_2_conditional_mean_and_covariance_against_trained_models() {
 /// Probes of models trained on given layer rows and fresh samples outside.
 fn conditional_models(
     layer: &QuenchedLayer<'_>,
-    training: Training,
+    training: &Training,
     (rows, targets): (&DMatrix<f64>, &DVector<f64>),
     probe: &DMatrix<f64>,
     models: u64,
@@ -237,11 +237,11 @@ fn d11_5_both_factorisations_solve_the_normal_equations() {
     let f = family.features.len();
     let mut seen = [false; 2];
     for panels in 1..order.len() {
-        let layer = layer(&problem, &family, training, &equivalent, panels);
+        let layer = layer(&problem, &family, &training, &equivalent, panels);
         if layer.intervals().len() != 1 {
             continue;
         }
-        let (rows, targets) = rows_of(&layer, training, 1);
+        let (rows, targets) = rows_of(&layer, &training, 1);
         let inside: Vec<usize> = order[..panels].to_vec();
         let mut rest: Vec<f64> = equivalent
             .coarse
@@ -301,7 +301,7 @@ fn d11_6_the_average_moves_to_second_order() {
     };
     let mean = equivalent.coarse.mean.column(0).into_owned();
     let still = push(&mean);
-    let layer = layer(&problem, &family, training, &equivalent, 0);
+    let layer = layer(&problem, &family, &training, &equivalent, 0);
     let mut points = (Vec::new(), Vec::new());
     for c in [1.0, 0.5, 0.25] {
         let pairs: Vec<(f64, Masses)> = (0..400_u64)

@@ -75,7 +75,7 @@ fn rk4<const N: usize>(
 #[test]
 fn d1_3_denoiser_form_of_the_drift() {
     for d in PROCESSES {
-        let plane = problem(plane_mixture(), d, 0.01, 1.0);
+        let plane = problem(plane_mixture(), d.clone(), 0.01, 1.0);
         for t in TIMES {
             for x in [[0.3, -0.2], [-1.5, 0.9], [2.0, 2.5]] {
                 let p = plane.posterior(&x, t);
@@ -127,12 +127,12 @@ fn smooth(d: Diffusion) -> Problem {
         &[vec![0.4], vec![0.3]],
         Some(&[0.6, 0.4]),
     );
-    problem(data.unwrap(), d, 0.01, 1.0)
+    problem(data.unwrap(), d.clone(), 0.01, 1.0)
 }
 
 /// Residual of dp/dtau = -d[(beta x + (1+h) D s) p]/dx + h D d2p/dx2, tau = -t, by differences in x and t.
 fn fokker_planck_residual(p: &Problem, churn: f64, x: f64, t: f64) -> (f64, f64) {
-    let d = p.diffusion;
+    let d = &p.diffusion;
     let dt = -slope(|u| density(p, x, u), t, 2e-3);
     let flux = |y: f64| {
         let s = p.posterior(&[y], t).score[0];
@@ -145,7 +145,7 @@ fn fokker_planck_residual(p: &Problem, churn: f64, x: f64, t: f64) -> (f64, f64)
 #[test]
 fn d1_4_pf_ode_preserves_the_marginals() {
     for d in PROCESSES {
-        let p = smooth(d);
+        let p = smooth(d.clone());
         for t in [0.3, 0.55, 0.8] {
             for x in [-1.2, -0.1, 0.5, 1.4] {
                 let (left, right) = fokker_planck_residual(&p, 0.0, x, t);
@@ -176,7 +176,7 @@ fn d1_4_pf_ode_preserves_the_marginals() {
 #[test]
 fn d1_5_reverse_sde_with_any_churn_preserves_the_marginals() {
     for d in PROCESSES {
-        let p = smooth(d);
+        let p = smooth(d.clone());
         for churn in [0.3, 1.0, 2.5] {
             for x in [-1.2, -0.1, 0.5, 1.4] {
                 let (left, right) = fokker_planck_residual(&p, churn, x, 0.45);

@@ -56,7 +56,7 @@ fn d2_1_mean_proxy_score_is_the_score() {
         for x in [-1.3, 0.0, 0.8, 2.1] {
             let proxy = |x0: f64| (alpha * x0 - x) / sigma2;
             let mean = brute_posterior(&data, &d, x, 0.3, proxy);
-            let post = problem(data.clone(), d, 0.01, 1.0).posterior(&[x], 0.3);
+            let post = problem(data.clone(), d.clone(), 0.01, 1.0).posterior(&[x], 0.3);
             close(mean, post.score[0], 1e-11, "against the code");
             let log_density = |y: f64| {
                 let p: f64 = data
@@ -82,7 +82,7 @@ fn d2_1_mean_proxy_score_is_the_score() {
 #[test]
 fn d2_2_proxy_score_covariance_three_ways() {
     for d in PROCESSES {
-        let p = problem(plane_mixture(), d, 0.01, 1.0);
+        let p = problem(plane_mixture(), d.clone(), 0.01, 1.0);
         for t in [0.15, 0.4, 0.8] {
             let (alpha, sigma2) = (d.alpha(t), d.sigma2(t));
             for x in [[0.3, -0.2], [-1.1, 0.9], [0.9, 1.2]] {
@@ -151,14 +151,14 @@ fn d2_3_posterior_of_a_mixture_by_quadrature() {
     let data = line_mixture();
     for d in PROCESSES {
         for t in [0.2, 0.6] {
-            let line = LinePosterior::new(&problem(data.clone(), d, 0.01, 1.0), t);
+            let line = LinePosterior::new(&problem(data.clone(), d.clone(), 0.01, 1.0), t);
             for x in [-1.3, 0.0, 0.8, 2.1] {
                 let mean = brute_posterior(&data, &d, x, t, |x0| x0);
                 let variance = brute_posterior(&data, &d, x, t, |x0| (x0 - mean).powi(2));
                 let m = line.at(x);
                 close(m.mean, mean, 1e-11, "mean");
                 close(m.variance, variance, 1e-11, "variance");
-                let post = problem(data.clone(), d, 0.01, 1.0).posterior(&[x], t);
+                let post = problem(data.clone(), d.clone(), 0.01, 1.0).posterior(&[x], t);
                 close(post.mean[0], mean, 1e-11, "mean, general code");
                 close(
                     post.covariance[(0, 0)],
@@ -174,7 +174,7 @@ fn d2_3_posterior_of_a_mixture_by_quadrature() {
 #[test]
 fn d2_4_second_order_tweedie() {
     for d in PROCESSES {
-        let p = problem(plane_mixture(), d, 0.01, 1.0);
+        let p = problem(plane_mixture(), d.clone(), 0.01, 1.0);
         for (x, t) in [([0.3, -0.2], 0.3), ([-1.1, 0.9], 0.6), ([0.9, 1.2], 0.2)] {
             let factor = d.alpha(t) / d.sigma2(t);
             let covariance = p.posterior(&x, t).covariance;
@@ -238,7 +238,7 @@ fn d2_5_noisy_objective_is_exact_objective_plus_constant() {
 #[test]
 fn d2_6_every_prediction_is_affine_in_the_clean_point() {
     for d in PROCESSES {
-        let p = problem(line_mixture(), d, 0.01, 1.0);
+        let p = problem(line_mixture(), d.clone(), 0.01, 1.0);
         for (x, t) in [(0.4, 0.2), (-1.3, 0.7)] {
             let (alpha, sigma) = (d.alpha(t), d.sigma(t));
             let post = p.posterior(&[x], t);

@@ -8,7 +8,7 @@ fn points() -> Problem {
 
 /// One Euler step of the naive family of length h from x at time t: every outcome with its probability.
 fn outcomes(p: &Problem, x: f64, t: f64, h: f64, kappa: f64) -> Vec<(f64, f64)> {
-    let d = p.diffusion;
+    let d = &p.diffusion;
     let post = p.posterior(&[x], t);
     let score = post.score[0];
     p.data
@@ -30,7 +30,7 @@ fn average(outcomes: &[(f64, f64)], g: impl Fn(f64) -> f64) -> f64 {
 
 /// Drift u and covariance rate kappa D C D at (x, t).
 fn coefficients(p: &Problem, x: f64, t: f64, kappa: f64) -> (f64, f64) {
-    let d = p.diffusion;
+    let d = &p.diffusion;
     let post = p.posterior(&[x], t);
     let big_d = d.diffusion_coefficient(t);
     let u = d.beta(t) * x + big_d * post.score[0];

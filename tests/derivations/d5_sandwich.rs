@@ -408,7 +408,7 @@ fn d5_6_any_target_weighting_and_the_exact_objective() {
     ];
     for (index, (kind, weighting, objective)) in cases.into_iter().enumerate() {
         let mut case = line_case(0.3, 500, kind, objective);
-        case.training.weighting = weighting;
+        case.training.weighting = weighting.clone();
         let pop = case.population();
         let all = case.ensemble(1500, 60 + index as u64);
         let with = worst_covariance(&all, &case.covariance(&pop, true));

@@ -56,7 +56,7 @@ fn integrate_ode(p: &Problem, start: f64, n: usize) -> f64 {
 #[test]
 fn d7_1_flow_map_of_gaussian_data() {
     for d in PROCESSES {
-        let p = gaussian(d);
+        let p = gaussian(d.clone());
         for z in [-1.7, 0.0, 0.6] {
             let start = z * d.sigma(p.t_max);
             // RK4 with 4000 steps of at most 0.003 in ln t; the fastest rate is 20 (vp): error below 1e-8.
@@ -73,7 +73,7 @@ fn d7_1_flow_map_of_gaussian_data() {
 #[test]
 fn d7_2_final_law_in_closed_form() {
     for d in PROCESSES {
-        let p = gaussian(d);
+        let p = gaussian(d.clone());
         let (mean, std) = closed_law(&p);
         // The map is affine: two trajectories give the law of a Gaussian start.
         let (zero, one) = (

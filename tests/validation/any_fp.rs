@@ -127,7 +127,7 @@ fn compare(samples: usize, members: u64) -> Agreement {
     let Family::Linear(family) = &experiment.family else {
         panic!("a linear family")
     };
-    let (problem, training) = (&experiment.problem, experiment.training.unwrap());
+    let (problem, training) = (&experiment.problem, experiment.training.as_ref().unwrap());
     let probes = probes(family);
     let trained: Vec<DVector<f64>> = (0..members)
         .into_par_iter()
@@ -137,10 +137,10 @@ fn compare(samples: usize, members: u64) -> Agreement {
         )
         .collect();
     let trained = Field::of(&probes, &trained);
-    let large = sandwich(problem, family, &training).unwrap();
+    let large = sandwich(problem, family, training).unwrap();
     Agreement::between(&Field::gaussian(&probes, &large.weights), &trained)
         .print(samples, "sandwich");
-    let equivalent = equivalent(problem, family, &training).unwrap();
+    let equivalent = equivalent(problem, family, training).unwrap();
     Agreement::between(&Field::gaussian(&probes, &equivalent.weights), &trained)
         .print(samples, "equivalent");
     let choice = choose_layer(experiment, family, training, &equivalent, 0.02, 7).unwrap();

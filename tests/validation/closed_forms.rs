@@ -27,7 +27,7 @@ impl ClosedForm {
     pub fn new(window: (Diffusion, f64, f64), mean: f64, std: f64) -> Self {
         Self {
             name: format!("{} with N({mean}, {std}^2)", window.0.name()),
-            problem: mixture(window, &[mean], &[std], &[1.0]),
+            problem: mixture(window.clone(), &[mean], &[std], &[1.0]),
             mean,
             variance: std * std,
         }
@@ -84,7 +84,12 @@ impl ClosedForm {
 pub fn all() -> Vec<ClosedForm> {
     PROCESSES
         .iter()
-        .flat_map(|&w| [ClosedForm::new(w, 0.3, 0.5), ClosedForm::new(w, -0.7, 0.0)])
+        .flat_map(|w| {
+            [
+                ClosedForm::new(w.clone(), 0.3, 0.5),
+                ClosedForm::new(w.clone(), -0.7, 0.0),
+            ]
+        })
         .collect()
 }
 
@@ -179,7 +184,7 @@ fn every_scheme_has_its_order_on_every_closed_form() {
 /// The end points quoted in the documentation of experiments/gaussian.toml and in derivations/07.
 #[test]
 fn quoted_numbers() {
-    let case = ClosedForm::new(PROCESSES[0], 0.3, 0.5);
+    let case = ClosedForm::new(PROCESSES[0].clone(), 0.3, 0.5);
     let (mean, variance) = case.law(0.0);
     assert_eq!(
         format!("{mean:.5} {:.5}", variance.sqrt()),

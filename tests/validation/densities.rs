@@ -380,7 +380,12 @@ fn no_fluctuations_is_mean_field() {
     let Family::Linear(family) = &experiment.family else {
         panic!("a linear family")
     };
-    let statistics = sandwich(&experiment.problem, family, &experiment.training.unwrap()).unwrap();
+    let statistics = sandwich(
+        &experiment.problem,
+        family,
+        experiment.training.as_ref().unwrap(),
+    )
+    .unwrap();
     let size = statistics.weights.mean.len();
     let frozen = WeightStatistics {
         mean: statistics.weights.mean.clone(),

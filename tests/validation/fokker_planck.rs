@@ -52,8 +52,8 @@ fn within_stated(name: &str, solution: &FokkerPlanck, exact: &Masses, more: f64)
 fn without_noise_it_is_the_push_forward() {
     for problem in [
         three_points(1e-2),
-        mixture(PROCESSES[0], &[-0.8, 0.6], &[0.3, 0.2], &[0.4, 0.6]),
-        mixture(PROCESSES[2], &[-0.8, 0.6], &[0.3, 0.0], &[0.4, 0.6]),
+        mixture(PROCESSES[0].clone(), &[-0.8, 0.6], &[0.3, 0.2], &[0.4, 0.6]),
+        mixture(PROCESSES[2].clone(), &[-0.8, 0.6], &[0.3, 0.0], &[0.4, 0.6]),
     ] {
         let flow = PfOde::new(&problem, &options(Scheme::Adaptive, 1, 1e-10));
         let model = ExactDenoiser { problem: &problem };
@@ -71,9 +71,9 @@ fn without_noise_it_is_the_push_forward() {
 #[test]
 fn churn_with_gaussian_data_is_the_closed_form() {
     for (window, t_max) in [
-        (PROCESSES[0], 1.0),
-        (PROCESSES[2], 1.0),
-        (PROCESSES[3], 0.9),
+        (PROCESSES[0].clone(), 1.0),
+        (PROCESSES[2].clone(), 1.0),
+        (PROCESSES[3].clone(), 0.9),
     ] {
         let case = ClosedForm::new((window.0, window.1, t_max), 0.3, 0.4);
         for churn in [0.5, 1.0] {
@@ -90,7 +90,7 @@ fn churn_with_gaussian_data_is_the_closed_form() {
 fn churn_with_a_mixture_gives_the_noised_data() {
     for problem in [
         three_points(1e-2),
-        mixture(PROCESSES[0], &[-0.8, 0.6], &[0.3, 0.2], &[0.4, 0.6]),
+        mixture(PROCESSES[0].clone(), &[-0.8, 0.6], &[0.3, 0.2], &[0.4, 0.6]),
     ] {
         let exact = noised_data(&problem, problem.t_min, &BINS);
         within_stated("mixture", &solve(&problem, 0.0, 1.0), &exact, 1e-4);
@@ -101,7 +101,7 @@ fn churn_with_a_mixture_gives_the_noised_data() {
 /// and the law stays Gaussian: with y = (x - alpha m)/l, dy = noise of variance kappa b^2 v sigma^2/l^4 dtau.
 #[test]
 fn proxy_noise_with_gaussian_data_is_the_closed_form() {
-    let case = ClosedForm::new(PROCESSES[0], 0.3, 0.4);
+    let case = ClosedForm::new(PROCESSES[0].clone(), 0.3, 0.4);
     let (problem, v) = (&case.problem, 0.16);
     for kappa in [0.05, 0.2] {
         let (mean, variance) = case.law(0.0);

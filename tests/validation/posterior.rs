@@ -25,7 +25,12 @@ fn random_mixture(rng: &mut ChaCha8Rng) -> Problem {
         .collect();
     let sum: f64 = raw.iter().sum();
     let weights: Vec<f64> = raw.iter().map(|w| w / sum).collect();
-    mixture(PROCESSES[rng.random_range(0..4)], &means, &stds, &weights)
+    mixture(
+        PROCESSES[rng.random_range(0..4)].clone(),
+        &means,
+        &stds,
+        &weights,
+    )
 }
 
 #[test]
@@ -77,7 +82,7 @@ fn line_posterior_is_the_general_posterior() {
 #[test]
 fn two_points_in_closed_form() {
     for window in PROCESSES {
-        let problem = mixture(window, &[-1.0, 1.0], &[0.0; 2], &[0.5; 2]);
+        let problem = mixture(window.clone(), &[-1.0, 1.0], &[0.0; 2], &[0.5; 2]);
         for t in [window.1, 0.03, 0.2, 0.7] {
             let line = LinePosterior::new(&problem, t);
             for z in [-30.0, -2.0, -1e-3, 0.0, 0.4, 3.0, 200.0_f64] {
@@ -110,7 +115,7 @@ fn two_points_in_closed_form() {
 fn tiny_times_and_points_far_outside() {
     let points = [-1.0, 0.0, 1.0];
     for window in PROCESSES {
-        let problem = mixture(window, &points, &[0.0; 3], &[0.5, 0.2, 0.3]);
+        let problem = mixture(window.clone(), &points, &[0.0; 3], &[0.5, 0.2, 0.3]);
         for t in [1e-12, 1e-6, window.2 * 0.9] {
             let line = LinePosterior::new(&problem, t);
             for x in [1e6, 1e8, -1e6, -1e8] {
@@ -155,7 +160,7 @@ fn tiny_times_and_points_far_outside() {
 /// A Gaussian component's posterior variance at tiny noise: sigma^2 v/(alpha^2 v + sigma^2), relatively accurate.
 #[test]
 fn tiny_variances_keep_their_digits() {
-    let problem = mixture(PROCESSES[0], &[0.3], &[0.5], &[1.0]);
+    let problem = mixture(PROCESSES[0].clone(), &[0.3], &[0.5], &[1.0]);
     for t in [1e-12, 1e-9, 1e-3] {
         let line = LinePosterior::new(&problem, t);
         let exact = line.sigma2() * 0.25 / (line.alpha().powi(2) * 0.25 + line.sigma2());
@@ -268,7 +273,7 @@ fn score_and_proxy_covariance_from_the_log_density() {
     for (diffusion, _, _) in PROCESSES {
         let problem = Problem {
             data: data.clone(),
-            diffusion,
+            diffusion: diffusion.clone(),
             t_min: 1e-2,
             t_max: 1.0,
         };
@@ -302,7 +307,7 @@ fn score_and_proxy_covariance_from_the_log_density() {
 #[test]
 fn posterior_draws_have_the_posterior_moments() {
     let problem = mixture(
-        PROCESSES[0],
+        PROCESSES[0].clone(),
         &[-1.0, 0.2, 0.9],
         &[0.2, 0.0, 0.4],
         &[0.3, 0.3, 0.4],

@@ -91,7 +91,7 @@ fn regular(case: &ClosedForm) -> ClosedForm {
     };
     let c = &p.data.components()[0];
     ClosedForm::new(
-        (p.diffusion, p.t_min, t_max),
+        (p.diffusion.clone(), p.t_min, t_max),
         c.mean[0],
         c.variances[0].sqrt(),
     )
@@ -243,7 +243,7 @@ fn churn_preserves_the_marginals() {
 /// The same for a mixture, sampled: total variation from p(x|t_min) within its sampling noise.
 #[test]
 fn churn_preserves_a_mixture() {
-    let problem = mixture(PROCESSES[0], &[-0.8, 0.6], &[0.3, 0.2], &[0.4, 0.6]);
+    let problem = mixture(PROCESSES[0].clone(), &[-0.8, 0.6], &[0.3, 0.2], &[0.4, 0.6]);
     let bins = Bins {
         low: -2.0,
         high: 2.0,

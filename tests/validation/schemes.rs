@@ -59,7 +59,12 @@ fn dormand_prince(problem: &Problem, steps: usize, starts: &[f64]) -> Vec<f64> {
 
 /// Two overlapping Gaussians, and starts on both sides of the boundary between their basins.
 fn two_components(index: usize) -> (Problem, [f64; 3]) {
-    let problem = mixture(PROCESSES[index], &[-0.8, 0.6], &[0.4, 0.3], &[0.4, 0.6]);
+    let problem = mixture(
+        PROCESSES[index].clone(),
+        &[-0.8, 0.6],
+        &[0.4, 0.3],
+        &[0.4, 0.6],
+    );
     let sigma = problem.diffusion.sigma(problem.t_max);
     (problem, [-1.1 * sigma, 0.2 * sigma, 1.7 * sigma])
 }

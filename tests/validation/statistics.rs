@@ -26,8 +26,13 @@ fn training(objective: Objective, weighting: Weighting, samples: usize, ridge: f
 /// Problems, families and protocols with few features.
 fn cases() -> Vec<(&'static str, Problem, Linear, Training)> {
     let points = three_points(1e-2);
-    let skewed = mixture(PROCESSES[2], &[-0.7, 0.9], &[0.0, 0.4], &[0.35, 0.65]);
-    let flow = mixture(PROCESSES[3], &[-0.5, 0.8], &[0.1, 0.0], &[0.6, 0.4]);
+    let skewed = mixture(
+        PROCESSES[2].clone(),
+        &[-0.7, 0.9],
+        &[0.0, 0.4],
+        &[0.35, 0.65],
+    );
+    let flow = mixture(PROCESSES[3].clone(), &[-0.5, 0.8], &[0.1, 0.0], &[0.6, 0.4]);
     let fourier = Linear {
         features: ProductFeatures {
             space: vec![factor(FeatureSet::Fourier(Fourier::new(3, -2.0, 2.0)))],
@@ -291,7 +296,7 @@ fn moments_against_plain_monte_carlo() {
 /// W = mean(y)/(1 + rho), of mean E[y]/(1 + rho) and variance Var(y)/(P (1 + rho)^2) at any P.
 #[test]
 fn one_constant_feature_in_closed_form() {
-    let problem = mixture(PROCESSES[2], &[0.4], &[0.6], &[1.0]);
+    let problem = mixture(PROCESSES[2].clone(), &[0.4], &[0.6], &[1.0]);
     let family = Linear {
         features: ProductFeatures {
             space: vec![factor(FeatureSet::Fourier(Fourier::new(1, -1.0, 1.0)))],
@@ -344,7 +349,7 @@ fn train(problem: &Problem, family: &Linear, protocol: Training, models: u64) ->
     let all: Vec<DVector<f64>> = (0..models)
         .into_par_iter()
         .map_init(
-            || Trainer::new(problem, family, protocol),
+            || Trainer::new(problem, family, &protocol),
             |trainer, i| {
                 let mut rng = model_rng(protocol.samples as u64, i);
                 DVector::from_column_slice(trainer.train(&mut rng).unwrap())
@@ -374,14 +379,19 @@ fn train(problem: &Problem, family: &Linear, protocol: Training, models: u64) ->
 /// 2 M(2000) - M(1000) is free of the first of them, and 5 of its standard errors are allowed.
 #[test]
 fn sandwich_against_trained_models() {
-    let problem = mixture(PROCESSES[2], &[-0.7, 0.9], &[0.0, 0.4], &[0.35, 0.65]);
+    let problem = mixture(
+        PROCESSES[2].clone(),
+        &[-0.7, 0.9],
+        &[0.0, 0.4],
+        &[0.35, 0.65],
+    );
     let models = 20_000;
     for (predicts, objective, weighting) in [
         (Prediction::Denoiser, Objective::Dsm, Weighting::Uniform),
         (Prediction::Noise, Objective::Esm, Weighting::Uniform),
     ] {
         let family = small_family(&problem, 3, 1, predicts);
-        let protocol = |samples| training(objective, weighting, samples, 0.1);
+        let protocol = |samples| training(objective, weighting.clone(), samples, 0.1);
         let (half, full) = (
             train(&problem, &family, protocol(1000), models),
             train(&problem, &family, protocol(2000), models),
@@ -421,7 +431,7 @@ fn training_is_ridge_regression() {
     let f = family.features.len();
     for samples in [3, f - 1, f, 4 * f] {
         let protocol = training(Objective::Dsm, Weighting::Sigma2, samples, 0.05);
-        let mut trainer = Trainer::new(&problem, &family, protocol);
+        let mut trainer = Trainer::new(&problem, &family, &protocol);
         let weights = DVector::from_column_slice(trainer.train(&mut rng(9)).unwrap());
         // The same samples once more: the gradient of the loss vanishes.
         let mut rng = rng(9);

@@ -23,6 +23,16 @@ impl Fourier {
         self.count
     }
 
+    /// The length of the range.
+    pub fn period(&self) -> f64 {
+        self.length
+    }
+
+    /// Number of cosines and of sines.
+    pub fn waves(&self) -> (usize, usize) {
+        (self.cosines(), self.count - 1 - self.cosines())
+    }
+
     fn cosines(&self) -> usize {
         self.count / 2
     }

@@ -52,6 +52,11 @@ impl Gaussian {
         self.std
     }
 
+    /// The centres, in increasing order.
+    pub fn centres(&self) -> impl Iterator<Item = f64> {
+        (0..self.count).map(|i| self.centre(i))
+    }
+
     fn centre(&self, i: usize) -> f64 {
         self.low + self.spacing * i as f64
     }

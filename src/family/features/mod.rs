@@ -1,9 +1,11 @@
 //! Fixed features of one variable, and their products over the coordinates and time.
 
+mod expression;
 mod fourier;
 mod gaussian;
 mod polynomial;
 
+pub use expression::{ExpressionError, Expressions, FeatureError};
 pub use fourier::Fourier;
 pub use gaussian::Gaussian;
 pub use polynomial::Polynomial;
@@ -22,6 +24,7 @@ pub enum FeatureSet {
     Gaussian(Gaussian),
     Fourier(Fourier),
     Polynomial(Polynomial),
+    Expression(Expressions),
 }
 
 impl FeatureSet {
@@ -32,6 +35,7 @@ impl FeatureSet {
             Self::Gaussian(s) => s.len(),
             Self::Fourier(s) => s.len(),
             Self::Polynomial(s) => s.len(),
+            Self::Expression(s) => s.len(),
         }
     }
 
@@ -41,6 +45,7 @@ impl FeatureSet {
             Self::Gaussian(s) => s.values(a, out),
             Self::Fourier(s) => s.values(a, out),
             Self::Polynomial(s) => s.values(a, out),
+            Self::Expression(s) => s.values(a, out),
         }
     }
 
@@ -50,6 +55,7 @@ impl FeatureSet {
             Self::Gaussian(s) => s.jet(a, value, first, second),
             Self::Fourier(s) => s.jet(a, value, first, second),
             Self::Polynomial(s) => s.jet(a, value, first, second),
+            Self::Expression(s) => s.jet(a, value, first, second),
         }
     }
 
@@ -59,6 +65,7 @@ impl FeatureSet {
             Self::Gaussian(s) => s.third(a, out),
             Self::Fourier(s) => s.third(a, out),
             Self::Polynomial(s) => s.third(a, out),
+            Self::Expression(s) => s.third(a, out),
         }
     }
 
@@ -68,6 +75,7 @@ impl FeatureSet {
             Self::Gaussian(s) => s.std(),
             Self::Fourier(s) => s.scale(),
             Self::Polynomial(s) => s.scale(),
+            Self::Expression(s) => s.scale(),
         }
     }
 
@@ -75,7 +83,7 @@ impl FeatureSet {
     pub fn support(&self) -> Option<(f64, f64)> {
         match self {
             Self::Gaussian(s) => Some(s.support()),
-            Self::Fourier(_) | Self::Polynomial(_) => None,
+            Self::Fourier(_) | Self::Polynomial(_) | Self::Expression(_) => None,
         }
     }
 }
@@ -89,6 +97,11 @@ pub struct Factor {
 impl Factor {
     pub fn new(sets: Vec<FeatureSet>) -> Self {
         Self { sets }
+    }
+
+    /// The sets whose product this is.
+    pub fn sets(&self) -> &[FeatureSet] {
+        &self.sets
     }
 
     /// Number of product features, at least 1.

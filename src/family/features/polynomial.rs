@@ -19,6 +19,11 @@ impl Polynomial {
         }
     }
 
+    /// Middle and half length of the range.
+    pub fn interval(&self) -> (f64, f64) {
+        (self.middle, self.half)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.count
     }

@@ -43,7 +43,7 @@ struct Job<'a> {
     experiment: &'a Experiment,
     problem: &'a Problem,
     family: &'a Linear,
-    training: Training,
+    training: &'a Training,
     generator: Generator<'a>,
     case: usize,
     seed_of_layers: u64,
@@ -59,7 +59,7 @@ pub(super) fn predict(
     grow: &mut Grow<'_>,
 ) -> Result<PredictionSet, RunError> {
     let mut set = PredictionSet::default();
-    let (Some(training), Some(kind)) = (experiment.training, experiment.predict.statistics) else {
+    let (Some(training), Some(kind)) = (&experiment.training, experiment.predict.statistics) else {
         return Ok(set);
     };
     let started = Instant::now();
@@ -301,7 +301,7 @@ impl<'a> Job<'a> {
         seed: u64,
         grow: &mut Grow<'_>,
     ) -> Result<Ensemble, RunError> {
-        let sum = SampleSum::new(&equivalent.population, &equivalent.coarse, &self.training)
+        let sum = SampleSum::new(&equivalent.population, &equivalent.coarse, self.training)
             .map_err(|source| RunError::Statistics {
                 case: self.case,
                 source,
@@ -335,15 +335,15 @@ impl<'a> Statistics<'a> {
     fn new(
         experiment: &'a Experiment,
         family: &'a Linear,
-        training: Training,
+        training: &'a Training,
         kind: StatisticsKind,
         seed: u64,
     ) -> Result<Self, DensityError> {
         let problem = &experiment.problem;
         if kind == StatisticsKind::Sandwich {
-            return Ok(Self::Sandwich(sandwich(problem, family, &training)?));
+            return Ok(Self::Sandwich(sandwich(problem, family, training)?));
         }
-        let equivalent = Box::new(equivalent(problem, family, &training)?);
+        let equivalent = Box::new(equivalent(problem, family, training)?);
         if kind == StatisticsKind::Equivalent {
             return Ok(Self::Equivalent(equivalent));
         }

@@ -9,7 +9,9 @@ use serde_json::json;
 
 use super::RunError;
 use super::prediction::{Grow, PredictionSet, failed};
-use crate::density::{Generator, WhiteNoise, fokker_planck, mean_field};
+use crate::density::{
+    DensityError, Estimate, Generator, WhiteNoise, fokker_planck, mean_field, white_saddle,
+};
 use crate::experiment::{Experiment, Method, Process};
 use crate::family::{ExactDenoiser, Family};
 
@@ -38,11 +40,7 @@ fn predict_naive(
         let started = Instant::now();
         let estimate = match method {
             Method::FokkerPlanck => {
-                let churn = match experiment.sampler.process {
-                    Process::PfOde => 0.0,
-                    Process::ReverseSde { churn } => churn,
-                };
-                let solution = fokker_planck(problem, WhiteNoise { kappa, churn }, &generator.bins)
+                let solution = fokker_planck(problem, noise(experiment, kappa), &generator.bins)
                     .map_err(failed(case, method))?;
                 set.diagnostics.insert(
                     "fokker-planck".into(),
@@ -55,6 +53,10 @@ fn predict_naive(
                 );
                 solution.estimate
             }
+            Method::Saddle => match white_saddles(experiment, kappa, case, &generator, &mut set)? {
+                Some(estimate) => estimate,
+                None => continue,
+            },
             _ => {
                 let exact = ExactDenoiser { problem };
                 let (estimate, _) = mean_field(problem, generator.flow(), &exact, &generator.bins)
@@ -65,4 +67,56 @@ fn predict_naive(
         set.insert(method, estimate, None, started.elapsed().as_secs_f64());
     }
     Ok(set)
+}
+
+fn noise(experiment: &Experiment, kappa: f64) -> WhiteNoise {
+    let churn = match experiment.sampler.process {
+        Process::PfOde => 0.0,
+        Process::ReverseSde { churn } => churn,
+    };
+    WhiteNoise { kappa, churn }
+}
+
+/// The saddle-point density, or a warning that says why the expansion has none.
+fn white_saddles(
+    experiment: &Experiment,
+    kappa: f64,
+    case: usize,
+    generator: &Generator<'_>,
+    set: &mut PredictionSet,
+) -> Result<Option<Estimate>, RunError> {
+    let solution = white_saddle(
+        &experiment.problem,
+        noise(experiment, kappa),
+        experiment.sampler.scheme,
+        generator.times(),
+        &generator.bins,
+        experiment.predict.starts,
+    );
+    let solution = match solution {
+        Ok(solution) => solution,
+        Err(refusal @ (DensityError::NoiseTooStrong { .. } | DensityError::NoExtremal { .. })) => {
+            set.warnings.push(format!("saddle: {refusal}"));
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(case, Method::Saddle)(error)),
+    };
+    let [mean, smallest, largest] = solution.raw_mass;
+    set.diagnostics.insert(
+        "saddle".into(),
+        json!({
+            "pairs": solution.pairs,
+            "pairs_solved": solution.solved,
+            "pairs_with_several_minima": solution.several,
+            "pairs_negligible": solution.negligible,
+            "pairs_without_minimum": {
+                "only saddles that are no minima": solution.no_minimum,
+                "the curve stalls before it": solution.failed,
+                "the curve is too long": solution.too_long,
+            },
+            "starts_lost": solution.lost.iter().map(|(x, reason)| json!({ "start": x, "reason": reason.to_string() })).collect::<Vec<_>>(),
+            "raw_mass": { "mean": mean, "smallest": smallest, "largest": largest },
+        }),
+    );
+    Ok(Some(solution.estimate))
 }

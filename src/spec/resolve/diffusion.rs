@@ -1,11 +1,13 @@
 //! `[diffusion]`.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use super::check;
-use crate::problem::Diffusion;
+use super::{check, expression};
+use crate::problem::{Diffusion, Schedule};
 use crate::spec::error::Fault;
-use crate::spec::fields::refuse_inapplicable;
+use crate::spec::fields::{refuse, refuse_inapplicable};
 use crate::spec::path::FieldPath;
 use crate::spec::raw::{BetaConvention, DiffusionKind, RawDiffusion};
 
@@ -23,11 +25,13 @@ pub(super) fn resolve(
         "t_max",
     ];
     let plain: &[&str] = &["kind", "t_min", "t_max"];
+    let written: &[&str] = &["kind", "alpha", "sigma", "t_min", "t_max"];
     let (name, keys, window) = match raw.kind {
-        DiffusionKind::Vp => ("vp", vp, (1e-2, 1.0)),
-        DiffusionKind::Edm => ("edm", plain, (2e-3, 80.0)),
-        DiffusionKind::Ou => ("ou", plain, (1e-2, 5.0)),
-        DiffusionKind::Flow => ("flow", plain, (1e-2, 1.0)),
+        DiffusionKind::Vp => ("vp", vp, Some((1e-2, 1.0))),
+        DiffusionKind::Edm => ("edm", plain, Some((2e-3, 80.0))),
+        DiffusionKind::Ou => ("ou", plain, Some((1e-2, 5.0))),
+        DiffusionKind::Flow => ("flow", plain, Some((1e-2, 1.0))),
+        DiffusionKind::Expression => ("expression", written, None),
     };
     let kind = format!("diffusion.kind = {name:?}");
     refuse_inapplicable(tree, &FieldPath::of("diffusion"), &kind, keys)?;
@@ -36,8 +40,12 @@ pub(super) fn resolve(
         DiffusionKind::Edm => Diffusion::Edm,
         DiffusionKind::Ou => Diffusion::Ou,
         DiffusionKind::Flow => Diffusion::Flow,
+        DiffusionKind::Expression => written_process(raw)?,
     };
     let (t_min, t_max) = time_window(raw, window)?;
+    if raw.kind == DiffusionKind::Expression {
+        check_schedule(&diffusion, t_min, t_max)?;
+    }
     check_noise(&diffusion, t_min, t_max)?;
     Ok((diffusion, t_min, t_max))
 }
@@ -71,15 +79,81 @@ fn vp_process(raw: &mut RawDiffusion) -> Result<Diffusion, Fault> {
     })
 }
 
-fn time_window(raw: &mut RawDiffusion, default: (f64, f64)) -> Result<(f64, f64), Fault> {
+fn written_process(raw: &RawDiffusion) -> Result<Diffusion, Fault> {
+    let read = |text: &Option<String>, key: &str| {
+        expression::required(text.as_ref(), FieldPath::of("diffusion").key(key), &["t"])
+    };
+    let (alpha, sigma) = (read(&raw.alpha, "alpha")?, read(&raw.sigma, "sigma")?);
+    match Schedule::new(&alpha, &sigma) {
+        Ok(schedule) => Ok(Diffusion::Expression(Arc::new(schedule))),
+        Err(_) => Err(refuse(FieldPath::of("diffusion.alpha"))),
+    }
+}
+
+/// A written process must be one: finite, with noise everywhere, its signal-to-noise ratio falling (D_t >= 0).
+fn check_schedule(diffusion: &Diffusion, t_min: f64, t_max: f64) -> Result<(), Fault> {
+    /// D_t < 0 by less than this share of its terms is rounding.
+    const ROUNDING: f64 = 1e-6;
+    for t in expression::times(t_min, t_max) {
+        let (alpha, sigma, sigma2) = (diffusion.alpha(t), diffusion.sigma(t), diffusion.sigma2(t));
+        let (alpha_slope, half_slope) = (diffusion.alpha_prime(t), diffusion.sigma_sigma_prime(t));
+        if !(alpha.is_finite() && alpha >= 0.0 && alpha_slope.is_finite()) {
+            return Err(at_time(
+                "alpha",
+                t,
+                &format!("alpha = {alpha:?}, alpha' = {alpha_slope:?}"),
+            ));
+        }
+        if !(sigma2.is_finite() && sigma2 > 0.0 && sigma > 0.0 && half_slope.is_finite()) {
+            return Err(at_time(
+                "sigma",
+                t,
+                &format!("sigma = {sigma:?}, sigma^2 = {sigma2:?}, sigma sigma' = {half_slope:?}"),
+            ));
+        }
+        // alpha D_t, which stays regular where the signal ends.
+        let (gain, loss) = (alpha * half_slope, alpha_slope * sigma2);
+        if gain - loss < -ROUNDING * (gain.abs() + loss.abs()) {
+            let found = format!("an alpha^2/sigma^2 that grows at t = {t:?}");
+            return Err(Fault::at(FieldPath::of("diffusion.sigma"), found)
+                .allowed("expressions whose alpha^2/sigma^2 falls from t_min to t_max: noise is added, not removed"));
+        }
+    }
+    if diffusion.snr(t_max) < diffusion.snr(t_min) {
+        return Ok(());
+    }
+    Err(Fault::at(
+        FieldPath::of("diffusion.sigma"),
+        "the same alpha^2/sigma^2 at t_min and t_max",
+    )
+    .allowed("expressions whose alpha^2/sigma^2 falls from t_min to t_max"))
+}
+
+fn at_time(key: &str, t: f64, what: &str) -> Fault {
+    let path = FieldPath::of("diffusion").key(key);
+    let allowed = refuse(path.clone()).allowed;
+    Fault::at(path, format!("{what} at t = {t:?}")).allowed(allowed)
+}
+
+fn time_window(raw: &mut RawDiffusion, default: Option<(f64, f64)>) -> Result<(f64, f64), Fault> {
     // A window turned around is blamed on the end that the spec gives.
     let blamed = if raw.t_min.is_some() {
         "t_min"
     } else {
         "t_max"
     };
-    let t_min = *raw.t_min.get_or_insert(default.0);
-    let t_max = *raw.t_max.get_or_insert(default.1);
+    let end = |given: &mut Option<f64>, key: &str, default: Option<f64>| {
+        *given = given.or(default);
+        given.ok_or_else(|| {
+            let path = FieldPath::of("diffusion").key(key);
+            let allowed = refuse(path.clone()).allowed;
+            Fault::at(path, "nothing").allowed(format!(
+                "{allowed}; diffusion.kind = \"expression\" has no default"
+            ))
+        })
+    };
+    let t_min = end(&mut raw.t_min, "t_min", default.map(|d| d.0))?;
+    let t_max = end(&mut raw.t_max, "t_max", default.map(|d| d.1))?;
     check("diffusion.t_min", t_min.is_finite() && t_min >= 1e-12)?;
     check("diffusion.t_max", t_max.is_finite() && t_max > 0.0)?;
     if raw.kind == DiffusionKind::Flow && t_max > 1.0 {

@@ -2,6 +2,7 @@
 
 mod data;
 mod diffusion;
+mod expression;
 mod model;
 mod monte_carlo;
 mod output;
@@ -59,7 +60,7 @@ impl<'a> Resolver<'a> {
         };
         let output = output::resolve(raw.output.get_or_insert_default(), &problem)?;
         let family = model::resolve(&mut raw.model, tree, &problem, &output)?;
-        let training = training::resolve(&mut raw.training, &family)?;
+        let training = training::resolve(&mut raw.training, tree, &problem, &family)?;
         let sampler = sampler::resolve(raw.sampler.get_or_insert_default(), tree, &family)?;
         require_signal(tree, &problem, &family, &sampler)?;
         let raw_monte_carlo = raw.monte_carlo.get_or_insert_default();

@@ -3,9 +3,12 @@
 use serde_json::Value;
 
 use super::output::is_interval;
-use super::{check, check_at};
+use super::{check, check_at, expression};
 use crate::experiment::OutputOptions;
-use crate::family::features::{Factor, FeatureSet, Fourier, Gaussian, Polynomial, ProductFeatures};
+use crate::family::features::{
+    ExpressionError, Expressions, Factor, FeatureSet, Fourier, Gaussian, Polynomial,
+    ProductFeatures,
+};
 use crate::family::{Family, Linear, Naive};
 use crate::problem::{Prediction, Problem};
 use crate::spec::error::Fault;
@@ -70,16 +73,22 @@ fn features(
             Variable::Space(i) => output.range[i],
             Variable::Time => (problem.t_min, problem.t_max),
         };
-        let set = feature_set(raw, tree, &path, default)?;
+        let set = if raw.kind == FeatureKind::Expression {
+            written_set(raw, tree, &path, &windows(problem, output, &variable))?
+        } else {
+            feature_set(raw, tree, &path, default)?
+        };
         total = total.saturating_mul(set.len());
         if total > MOST_FEATURES {
-            return Err(Fault::at(
-                path.key("count"),
-                format!("{total} product features so far"),
-            )
-            .allowed(format!(
-                "at most {MOST_FEATURES} features, the product of all counts"
-            )));
+            let key = match raw.kind {
+                FeatureKind::Expression => "expressions",
+                _ => "count",
+            };
+            return Err(
+                Fault::at(path.key(key), format!("{total} product features so far")).allowed(
+                    format!("at most {MOST_FEATURES} features, the product of all counts"),
+                ),
+            );
         }
         match variable {
             Variable::Space(i) => space[i].push(set),
@@ -105,6 +114,97 @@ fn variable(of: &str, dim: usize) -> Option<Variable> {
     known.then(|| Variable::Space(number - 1))
 }
 
+/// Where a variable's features are evaluated: the time window, or the output range and the reach of the noised data.
+fn windows(problem: &Problem, output: &OutputOptions, variable: &Variable) -> Vec<(f64, f64)> {
+    /// Standard deviations on either side of a noised component.
+    const REACH: f64 = 9.0;
+    let Variable::Space(i) = *variable else {
+        return vec![(problem.t_min, problem.t_max)];
+    };
+    let mut reach = output.range[i];
+    for t in expression::times(problem.t_min, problem.t_max) {
+        let (alpha, sigma2) = (problem.diffusion.alpha(t), problem.diffusion.sigma2(t));
+        for component in problem.data.components() {
+            let widest = component.variances.max();
+            let std = (alpha * alpha * widest + sigma2).sqrt();
+            let mean = alpha * component.mean[i];
+            reach = (
+                reach.0.min(mean - REACH * std),
+                reach.1.max(mean + REACH * std),
+            );
+        }
+    }
+    vec![output.range[i], reach]
+}
+
+/// A set of features that the spec writes out.
+fn written_set(
+    raw: &RawFeature,
+    tree: &Value,
+    path: &FieldPath,
+    windows: &[(f64, f64)],
+) -> Result<FeatureSet, Fault> {
+    let keys = ["of", "kind", "expressions"];
+    refuse_inapplicable(tree, path, "kind = \"expression\"", &keys)?;
+    let list = path.key("expressions");
+    let texts = raw.expressions.as_deref().unwrap_or_default();
+    if texts.is_empty() {
+        let found = match raw.expressions {
+            None => "nothing",
+            Some(_) => "[]",
+        };
+        let allowed = refuse(list.clone()).allowed;
+        return Err(Fault::at(list, found).allowed(allowed));
+    }
+    check_at(list.clone(), texts.len() <= MOST_FEATURES)?;
+    // `x` is short for `x1`.
+    let variables: &[&str] = if raw.of == "x1" {
+        &["x1", "x"]
+    } else {
+        &[&raw.of]
+    };
+    let features = texts
+        .iter()
+        .enumerate()
+        .map(|(i, text)| {
+            let read = expression::read(text, list.index(i), variables)?;
+            Ok(read.substitute("x", &crate::symbolic::Expr::symbol(&raw.of)))
+        })
+        .collect::<Result<Vec<_>, Fault>>()?;
+    match Expressions::new(&features, &raw.of, windows) {
+        Ok(set) => Ok(FeatureSet::Expression(set)),
+        Err(fault) => {
+            let path = list.index(fault.index);
+            let found = match fault.error {
+                ExpressionError::NotFinite {
+                    order: 0,
+                    value,
+                    at,
+                } => {
+                    format!("an expression that is {value:?} at {} = {at:?}", raw.of)
+                }
+                ExpressionError::NotFinite { order, value, at } => format!(
+                    "an expression whose derivative {order} is {value:?} at {} = {at:?}",
+                    raw.of
+                ),
+                other => other.to_string(),
+            };
+            let allowed = refuse(path.clone()).allowed;
+            Err(Fault::at(path, found).allowed(allowed))
+        }
+    }
+}
+
+/// `expressions` belongs to one kind only.
+fn refuse_expressions(raw: &RawFeature, path: &FieldPath) -> Result<(), Fault> {
+    if raw.expressions.is_none() {
+        return Ok(());
+    }
+    let found = "expressions, which does not apply to kind = \"gaussian\"";
+    Err(Fault::at(path.key("expressions"), found)
+        .allowed("with kind = \"gaussian\": of, kind, count, range, width"))
+}
+
 fn feature_set(
     raw: &mut RawFeature,
     tree: &Value,
@@ -119,7 +219,12 @@ fn feature_set(
         };
         refuse_inapplicable(tree, path, kind, &keys)?;
     }
-    let count = usize::try_from(raw.count)
+    refuse_expressions(raw, path)?;
+    let Some(count) = raw.count else {
+        let allowed = allowed_for(&path.key("count")).unwrap_or_default();
+        return Err(Fault::at(path.key("count"), "nothing").allowed(allowed));
+    };
+    let count = usize::try_from(count)
         .ok()
         .filter(|n| (1..=MOST_FEATURES).contains(n))
         .ok_or_else(|| refuse(path.key("count")))?;
@@ -128,7 +233,7 @@ fn feature_set(
     Ok(match raw.kind {
         FeatureKind::Fourier => FeatureSet::Fourier(Fourier::new(count, low, high)),
         FeatureKind::Polynomial => FeatureSet::Polynomial(Polynomial::new(count, low, high)),
-        FeatureKind::Gaussian => {
+        _ => {
             let width = *raw.width.get_or_insert(0.5);
             check_at(path.key("width"), (1e-3..=1e3).contains(&width))?;
             let spacing = (high - low) / count.saturating_sub(1).max(1) as f64;

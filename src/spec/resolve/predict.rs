@@ -29,15 +29,21 @@ pub(super) fn resolve(
 ) -> Result<PredictOptions, Fault> {
     let Family::Linear(_) = family else {
         let path = FieldPath::of("predict");
-        refuse_inapplicable(tree, &path, "model.kind = \"naive\"", &["methods"])?;
+        refuse_inapplicable(
+            tree,
+            &path,
+            "model.kind = \"naive\"",
+            &["methods", "starts"],
+        )?;
+        let methods = methods(raw, family, sampler, None)?;
         return Ok(PredictOptions {
             statistics: None,
-            methods: methods(raw, family, sampler, None)?,
+            starts: starts(raw, &methods)?,
+            methods,
             draws: count("predict.draws", DRAWS, 2, u64::MAX)?,
             particles: monte_carlo.particles,
             tolerance: TOLERANCE,
             one_loop: false,
-            starts: count("predict.starts", STARTS, 8, 100_000)?,
             gap: None,
         });
     };
@@ -138,12 +144,12 @@ fn applicable(
     statistics: Option<StatisticsKind>,
 ) -> (&'static [Method], String) {
     use Method::{FokkerPlanck, GaussianField, MeanField, Saddle, SampleSum, Semiclassical};
+    // The discretised action has one field a step.
+    let action = matches!(sampler.scheme, Scheme::Euler | Scheme::Ddim);
     let (methods, setting): (&[Method], &str) = match (family, sampler.process) {
         (Family::Linear(_), process) => {
             let statistics = statistics.unwrap_or(StatisticsKind::QuenchedLayer);
             let ode = process == Process::PfOde;
-            // The discretised action has one field a step.
-            let action = matches!(sampler.scheme, Scheme::Euler | Scheme::Ddim);
             let methods: &[Method] = match (statistics, ode) {
                 (StatisticsKind::Sandwich, true) if action => {
                     &[MeanField, Semiclassical, Saddle, GaussianField]
@@ -169,16 +175,20 @@ fn applicable(
                 ),
             );
         }
+        (Family::Naive(naive), Process::PfOde) if naive.kappa > 0.0 && action => (
+            &[MeanField, Saddle, FokkerPlanck],
+            "model.kind = \"naive\" and kappa > 0",
+        ),
         (Family::Naive(naive), Process::PfOde) if naive.kappa > 0.0 => (
             &[MeanField, FokkerPlanck],
-            "model.kind = \"naive\" and kappa > 0",
+            "model.kind = \"naive\", kappa > 0 and a scheme of several stages",
         ),
         (Family::Naive(_), Process::PfOde) => (
             &[MeanField],
             "model.kind = \"naive\", kappa = 0 and sampler.kind = \"pf-ode\"",
         ),
         (Family::Naive(_), Process::ReverseSde { .. }) => (
-            &[FokkerPlanck],
+            &[Saddle, FokkerPlanck],
             "model.kind = \"naive\" and sampler.kind = \"reverse-sde\"",
         ),
     };

@@ -1,0 +1,78 @@
+//! The symbolic side: the formulas behind one experiment, with its own numbers filled in.
+//!
+//! [`fn@derive`] collects them in the order of the theory: forward process, target, features and statistics of the weights,
+//! V-kernel, action, effective SDE, and which approximation is made where. A [`Derivation`] prints as text, as a LaTeX
+//! document or as a SymPy script; closed forms are [expressions](crate::symbolic::Expr), so the script evaluates to the numbers of the code.
+
+mod action;
+mod approximations;
+mod document;
+mod latex;
+mod model;
+mod process;
+mod sympy;
+mod target;
+mod text;
+
+pub use document::{Definition, Derivation, Formula, List, Part, Section};
+
+use thiserror::Error;
+
+use crate::experiment::Experiment;
+use crate::spec::Spec;
+
+/// Why nothing is derived.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DeriveError {
+    #[error("case {case}; there are {cases}, counted from 1")]
+    NoSuchCase { case: usize, cases: usize },
+    #[error("data with D = {dim}; the formulas are written for D = 1")]
+    Dimension { dim: usize },
+}
+
+/// Everything that is derived for one case of a spec, counted from 0.
+pub fn derive_case(spec: &Spec, case: usize) -> Result<Derivation, DeriveError> {
+    let cases = spec.cases.len();
+    let Some(chosen) = spec.cases.get(case) else {
+        return Err(DeriveError::NoSuchCase {
+            case: case + 1,
+            cases,
+        });
+    };
+    let mut derivation = derive(&chosen.experiment)?;
+    if cases > 1 {
+        let values: Vec<String> = chosen
+            .assignments
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect();
+        derivation.note = Some(format!(
+            "Case {} of {cases}: {}. The others differ in these values.",
+            case + 1,
+            values.join(", ")
+        ));
+    }
+    Ok(derivation)
+}
+
+/// Everything that is derived for one experiment (D = 1).
+pub fn derive(experiment: &Experiment) -> Result<Derivation, DeriveError> {
+    let dim = experiment.problem.dim();
+    if dim != 1 {
+        return Err(DeriveError::Dimension { dim });
+    }
+    let process = process::ProcessForms::of(&experiment.problem.diffusion);
+    let mut sections = vec![
+        process::section(experiment, &process),
+        target::section(experiment),
+    ];
+    sections.extend(model::sections(experiment, &process));
+    sections.push(action::section(experiment, &process));
+    sections.push(action::effective_sde(experiment));
+    sections.push(approximations::section(experiment));
+    Ok(Derivation {
+        title: experiment.name.clone(),
+        note: None,
+        sections,
+    })
+}
