@@ -204,7 +204,7 @@ fn d14_1_action_is_minus_the_log_density_of_the_path() {
 #[test]
 fn d14_2_steps_of_the_naive_family_and_of_churn() {
     let p = points();
-    let d = p.diffusion;
+    let d = p.diffusion.clone();
     let (t, s, kappa) = (0.4, 0.37, 0.2);
     let step = &score_steps(&p, Scheme::Euler, &[t, s], WhiteNoise { kappa, churn: 0.0 })[0];
     let h: f64 = t - s;
@@ -905,7 +905,7 @@ fn d14_16_one_curve_holds_all_extremals() {
                 continue;
             }
             let part = w[0].end / (w[0].end - w[1].end);
-            let ln = |n: &vkernel::action::CurveNode| n.ln_density + n.next;
+            let ln = |n: &vkernel::action::white::CurveNode| n.ln_density + n.next;
             at.push((w[0].index, ln(&w[0]) + part * (ln(&w[1]) - ln(&w[0]))));
         }
         (at, transfer(&steps, 0.0, 0.0, &trapezoid(700, -4.0, 4.0)))

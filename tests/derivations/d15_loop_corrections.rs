@@ -471,7 +471,7 @@ fn panel(samples: usize) -> (Experiment, Linear, WeightStatistics) {
     let Family::Linear(family) = experiment.family.clone() else {
         panic!("a linear family")
     };
-    let training = experiment.training.unwrap();
+    let training = experiment.training.clone().unwrap();
     let weights = equivalent(&experiment.problem, &family, &training)
         .unwrap()
         .weights;
