@@ -339,8 +339,8 @@ fn names() {
             base_with("methods = [\"mean-field\"]", "statistics = \"exact\""),
         ),
         (
-            "planned method",
-            base_with("[\"mean-field\"]", "[\"mean-field\", \"saddle\"]"),
+            "unknown method",
+            base_with("[\"mean-field\"]", "[\"mean-field\", \"saddles\"]"),
         ),
         (
             "method twice",
@@ -648,6 +648,50 @@ fn values() {
         (
             "one loop without its scheme",
             base_with("methods = [\"mean-field\"]", "one_loop = true").replace("ddim", "heun"),
+        ),
+        (
+            "saddle with a layer",
+            base_with(
+                "methods = [\"mean-field\"]",
+                "statistics = \"quenched-layer\"\nmethods = [\"saddle\"]",
+            ),
+        ),
+        (
+            "saddle with a scheme of several stages",
+            base_with(
+                "methods = [\"mean-field\"]",
+                "statistics = \"equivalent\"\nmethods = [\"saddle\"]",
+            )
+            .replace("ddim", "heun"),
+        ),
+        (
+            "starts without saddle",
+            base_with("methods = [\"mean-field\"]", "starts = 10"),
+        ),
+        (
+            "few starts",
+            base_with(
+                "methods = [\"mean-field\"]",
+                "methods = [\"saddle\"]\nstarts = 7",
+            ),
+        ),
+        (
+            "gap without saddle",
+            base_with("methods = [\"mean-field\"]", "gap = [0.4, 0.6]"),
+        ),
+        (
+            "gap upside down",
+            base_with(
+                "methods = [\"mean-field\"]",
+                "methods = [\"saddle\"]\ngap = [0.6, 0.4]",
+            ),
+        ),
+        (
+            "gap out of range",
+            base_with(
+                "methods = [\"mean-field\"]",
+                "methods = [\"saddle\"]\ngap = [0.6, 40.0]",
+            ),
         ),
         ("zero models", base_with("models = 100", "models = 0")),
         ("few particles", base_with("models = 100", "particles = 16")),

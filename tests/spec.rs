@@ -726,7 +726,7 @@ fn the_schema_refuses_what_is_refused() {
         ("/model/kind", json!("mlp")),
         ("/model/features", json!([])),
         ("/model/features/0/range", json!([1, 2, 3])),
-        ("/predict/methods", json!(["saddle"])),
+        ("/predict/methods", json!(["saddles"])),
         ("/sampler/scheme", json!("rk4")),
         ("/output", json!({ "bin": 3 })),
         ("/seed", json!(9_007_199_254_740_993_u64)),

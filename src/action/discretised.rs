@@ -83,6 +83,18 @@ impl<'a> Action<'a> {
         })
     }
 
+    /// Bytes of the action of so many steps: a response of every feature of space at every step, and the factor.
+    pub fn bytes(family: &Linear, steps: usize) -> u64 {
+        let (f, space) = (
+            family.features.len() as u64,
+            family.features.space_len() as u64,
+        );
+        let responses = (steps as u64).saturating_mul(space).saturating_mul(f);
+        responses
+            .saturating_add(f.saturating_mul(f))
+            .saturating_mul(size_of::<f64>() as u64)
+    }
+
     /// N, the number of steps.
     pub fn len(&self) -> usize {
         self.steps.len()

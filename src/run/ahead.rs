@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::checkpoint::share_models;
-use crate::experiment::{Experiment, Scheme, Start, StatisticsKind};
+use crate::experiment::{Experiment, Method, Scheme, Start, StatisticsKind};
 use crate::family::{Family, Linear};
 use crate::spec::{MemoryEstimate, Spec};
 
@@ -13,6 +13,9 @@ const PASSES: f64 = 150.0;
 const LAYERS: f64 = 6.0;
 /// Share of the samples in a layer.
 const LAYER_SHARE: f64 = 0.2;
+
+/// Evaluations of the flow map to second order for the line of saddles of one start.
+const SADDLE_EVALUATIONS: f64 = 500.0;
 
 /// Sustained rate assumed for dense factorisations, flops per second and thread.
 const FLOP_RATE: f64 = 1.5e10;
@@ -116,7 +119,16 @@ fn predict_seconds(
         _ => (10.0, 10.0, 2.0 * f * f),
     };
     let draws = experiment.predict.draws as f64;
-    passes * pass
+    let saddles = if experiment.predict.methods.contains(&Method::Saddle) {
+        // One evaluation: the form on the constraint surface, and its factor.
+        let steps = experiment.sampler.steps as f64;
+        let evaluation = (2.0 * steps * f * f + f.powi(3) / 3.0) / FLOP_RATE;
+        experiment.predict.starts as f64 * SADDLE_EVALUATIONS * evaluation
+    } else {
+        0.0
+    };
+    saddles
+        + passes * pass
         + factorisations * 2.0 * f.powi(3) / FLOP_RATE
         + draws * (draw / FLOP_RATE + sample)
 }

@@ -1,8 +1,9 @@
 //! Memory: estimated before it is allocated, so that a case that cannot fit is refused with the number.
 
-use crate::density::{Ensemble, loop_bytes};
-use crate::experiment::Experiment;
-use crate::family::Family;
+use crate::action::Action;
+use crate::density::{Ensemble, SaddleLines, loop_bytes};
+use crate::experiment::{Experiment, Method};
+use crate::family::{Family, Linear};
 use crate::statistics::Population;
 
 /// Bytes that one case needs, in the leading terms. Sizes that overflow are `u64::MAX`.
@@ -45,10 +46,8 @@ impl MemoryEstimate {
             _ => (0, 0),
         };
         let loops = match &experiment.family {
-            Family::Linear(linear) if experiment.predict.one_loop => {
-                loop_bytes(linear, experiment.sampler.steps)
-            }
-            _ => 0,
+            Family::Linear(linear) => expansion_bytes(linear, experiment),
+            Family::Naive(_) => 0,
         };
         let dim = experiment.problem.dim() as u64;
         let cells = power(experiment.output.bins as u64, dim);
@@ -76,6 +75,23 @@ impl MemoryEstimate {
             .saturating_add(self.statistics)
             .saturating_add(self.densities)
     }
+}
+
+/// Tables of the loop corrections and of the saddles, and the lines of the latter.
+fn expansion_bytes(linear: &Linear, experiment: &Experiment) -> u64 {
+    let (predict, steps) = (&experiment.predict, experiment.sampler.steps);
+    let loops = if predict.one_loop {
+        loop_bytes(linear, steps)
+    } else {
+        0
+    };
+    let saddles = if predict.methods.contains(&Method::Saddle) {
+        let starts = predict.starts as u64;
+        Action::bytes(linear, steps).saturating_add(SaddleLines::bytes(linear, starts))
+    } else {
+        0
+    };
+    loops.saturating_add(saddles)
 }
 
 fn product(factors: &[u64]) -> u64 {

@@ -18,6 +18,7 @@ use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 
 use crate::action::{ActionError, FlowMap};
+use crate::family::Linear;
 use crate::histogram::{Bins, Masses};
 use branch::Fix;
 
@@ -57,6 +58,14 @@ impl SaddleLines {
             }
         }
         Ok(lines)
+    }
+
+    /// Bytes of the lines of so many starts: two vectors of length F for each of a few hundred saddles.
+    pub fn bytes(family: &Linear, starts: u64) -> u64 {
+        const SADDLES: u64 = 400;
+        (family.features.len() as u64)
+            .saturating_mul(2 * SADDLES * size_of::<f64>() as u64)
+            .saturating_mul(starts)
     }
 
     fn follow(&mut self, map: &dyn FlowMap, first: Saddle, tracing: &Tracing) {
