@@ -11,6 +11,7 @@ mod fokker_planck;
 mod memorisation;
 mod posterior;
 mod reverse_sde;
+mod saddle;
 mod schemes;
 mod statistics;
 mod trained;
