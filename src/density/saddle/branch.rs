@@ -157,7 +157,12 @@ pub(super) fn polish(
         };
         let distance = frame.distance().hypot(miss);
         let scale = 1.0 + eta.norm();
-        if distance < CONVERGED * scale {
+        let done = match fix {
+            Fix::Across(_) => distance < CONVERGED * scale,
+            // x_0 is asked for to rounding, and there is one more step to it from where Newton's method has converged.
+            Fix::End(_) => last < CONVERGED * scale,
+        };
+        if done {
             return Ok(Some(saddle(&expansion.end, eta, &frame, before)));
         }
         if !(distance.is_finite() && distance < 4.0 * last) {

@@ -79,7 +79,8 @@ impl SaddleLines {
         for branch in &self.branches {
             for pair in branch.saddles.windows(2) {
                 let (a, b) = (&pair[0], &pair[1]);
-                if (a.end - end) * (b.end - end) > 0.0 || a.end == b.end {
+                // A point that lies on x_0 belongs to one of its two stretches.
+                if (a.end < end) == (b.end < end) {
                     continue;
                 }
                 let f = (end - a.end) / (b.end - a.end);
