@@ -286,6 +286,14 @@ fn follow(
         line.push(here.clone());
         let home = &here.eta - &first.eta;
         if line.len() > 8 && home.norm() < step && here.tangent.dot(&first.tangent) * sign > 0.5 {
+            // The loop ends at the first point itself, neither before nor beyond it.
+            if home.dot(&here.tangent) > 0.0 {
+                line.pop();
+            }
+            let mut last = first.clone();
+            last.tangent *= sign;
+            last.turn *= sign;
+            line.push(last);
             return (line, LineEnd::Closed, true);
         }
         let wanted = (1.0 / strain.max(1e-9)).clamp(SHRINK, GROW);
