@@ -5,6 +5,8 @@
 mod common;
 mod d10_sample_sum;
 mod d11_quenched_layer;
+mod d12_action;
+mod d13_saddle;
 mod d1_forward_process;
 mod d2_dsm_target;
 mod d3_path_integral;
@@ -15,3 +17,4 @@ mod d7_gaussian_push_forward;
 mod d8_distances;
 mod d9_deterministic_equivalent;
 mod dense;
+mod toy;
