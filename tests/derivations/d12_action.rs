@@ -220,6 +220,35 @@ fn d12_2_singular_v_by_its_range_and_by_noise() {
     }
 }
 
+/// Directions of very different strength: sigma_i over five orders of magnitude, the eigenvalues of V over ten.
+#[test]
+fn d12_2_range_of_a_graded_v() {
+    for seed in 0..6 {
+        let mut toy = Toy::new(seed, (Prediction::Denoiser, Scheme::Ddim), 6, (3, 0.3));
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let columns = [0.3, 3e-3, 3e-6].map(|size| normals(F, &mut rng) * size);
+        let root = DMatrix::from_columns(&columns);
+        toy.weights.covariance = &root * root.transpose();
+        let action = toy.action(1.0);
+        assert_eq!(action.rank(), 3);
+        let eta = normals(3, &mut rng);
+        let path = action.path(0.7, &eta).unwrap();
+        let rows = toy.own(&action).field(&complex(&path)).1.map(|z| z.re);
+        let singular = rows.singular_values();
+        let exact = 0.5 * (eta.norm_squared() + 3.0 * LOG_2_PI) + singular.map(f64::ln).sum();
+        let range = Regularisation::Range { tolerance: 1e-14 };
+        let value = action.onsager_machlup_value(&path, range).unwrap();
+        let condition = singular.max() / singular.min();
+        // The residual's rounding, in units of the smallest sigma, times |eta|.
+        let rounding = 1e-15 * condition * (1.0 + eta.norm());
+        close(value, exact, rounding, "range");
+        println!(
+            "condition of B {condition:.1e}: {:.1e}",
+            (value - exact).abs()
+        );
+    }
+}
+
 /// Whitened weights of a path: they make it, no smaller ones do, and the three forms agree.
 #[test]
 fn d12_3_three_forms_of_one_action() {
