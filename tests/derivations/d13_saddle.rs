@@ -528,6 +528,37 @@ fn d13_5_mass_of_a_line_through_a_fold() {
     assert!(errors.iter().all(|(h, e)| *e < h * h / 8.0), "{errors:?}");
 }
 
+/// At given x_0 each minimum is found once, however near to the fold.
+#[test]
+fn d13_5_minima_near_a_fold() {
+    let map = Quadratic {
+        a1: 0.8,
+        a2: 0.3,
+        b: 0.35,
+    };
+    let u = map.fold();
+    let critical = map.end(&map.saddle((1.0 - u) / (2.0 * map.b))).unwrap();
+    for step in [0.3, 0.1, 0.05] {
+        let found = lines(&map, &tracing(step), 60);
+        assert_eq!(found.branches.len(), 2);
+        for beyond in [-0.5, -0.02, -1e-3, 2e-4, 1e-3, 0.01, 0.05, 0.2, 0.7, 2.0] {
+            let minima = found.at(&map, critical + beyond).unwrap();
+            let expected = if beyond < 0.0 { 1 } else { 2 };
+            let at: Vec<f64> = minima.iter().map(|s| s.multiplier).collect();
+            assert_eq!(
+                minima.len(),
+                expected,
+                "step {step}, {beyond} beyond: {at:?}"
+            );
+            for s in &minima {
+                // Newton's last step starts within 1e-7 (1 + |eta|) and leaves that squared over det_perp.
+                let left = (1e-7 * (1.0 + s.eta.norm())).powi(2) * (-s.log_determinant).exp();
+                close(s.end, critical + beyond, 1e-13 + 4.0 * left, "end");
+            }
+        }
+    }
+}
+
 /// A map whose derivative by the angle around 0 is -k eta2 q(c) q(-c), q(c) = eta1^2 + (eta2 - c)^2 - rho^2: its saddles are
 /// the axis eta2 = 0 and two circles.
 struct Circles;

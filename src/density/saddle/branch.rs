@@ -159,7 +159,7 @@ pub(super) fn polish(
         let scale = 1.0 + eta.norm();
         let done = match fix {
             Fix::Across(_) => distance < CONVERGED * scale,
-            // x_0 is asked for to rounding, and there is one more step to it from where Newton's method has converged.
+            // At a given x_0 one step more, which squares what is left: the density is wanted to rounding.
             Fix::End(_) => last < CONVERGED * scale,
         };
         if done {
