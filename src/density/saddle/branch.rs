@@ -45,7 +45,11 @@ impl Saddle {
     /// turn^2/det_perp with the determinant's sign: regular through a fold, where both vanish. The mass of a line is
     /// (2 pi)^{-1/2} e^{-S} times its root, per unit of arclength.
     pub(super) fn weight(&self) -> f64 {
-        let sign = if self.index % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = if self.index.is_multiple_of(2) {
+            1.0
+        } else {
+            -1.0
+        };
         sign * self.turn * self.turn * (-self.log_determinant).exp()
     }
 }
