@@ -44,14 +44,12 @@ pub enum ActionError {
 }
 
 /// Adds to the derivatives by x_k, which is fixed for k = 0, and by x_{k+1}.
-fn add<T: Copy + std::ops::AddAssign>(
+fn add<T: nalgebra::Scalar + Copy + std::ops::AddAssign>(
     by_path: &mut nalgebra::DVector<T>,
     k: usize,
     here: T,
     next: T,
-) where
-    T: nalgebra::Scalar,
-{
+) {
     if k > 0 {
         by_path[k - 1] += here;
     }

@@ -53,18 +53,19 @@ impl Action<'_> {
 
     fn on_range(&self, path: &[f64], tolerance: f64) -> Result<f64, ActionError> {
         let jet = self.jet(path);
-        let (values, vectors) = linalg::symmetric_eigen(&jet.v())?;
-        let largest = values.last().copied().unwrap_or(0.0);
-        let along = vectors.tr_mul(&jet.residual);
-        let (mut value, mut outside) = (0.0, 0.0);
-        for (lambda, a) in values.iter().zip(&along) {
-            if *lambda > tolerance * largest {
-                value += 0.5 * (a * a / lambda + lambda.ln() + LOG_2_PI);
-            } else {
-                outside += a * a;
+        // Singular values of B^T: the eigenvalues of V itself would lose twice as many digits.
+        let (values, vectors) = linalg::right_singular(&jet.value)?;
+        let largest = values.first().copied().unwrap_or(0.0);
+        let mut outside = jet.residual.clone();
+        let mut value = 0.0;
+        for (sigma, direction) in values.iter().zip(vectors.column_iter()) {
+            if *sigma > tolerance.sqrt() * largest {
+                let along = direction.dot(&jet.residual);
+                outside.axpy(-along, &direction, 1.0);
+                value += 0.5 * ((along / sigma).powi(2) + LOG_2_PI) + sigma.ln();
             }
         }
-        let distance = (outside / along.norm_squared().max(f64::MIN_POSITIVE)).sqrt();
+        let distance = outside.norm() / jet.residual.norm().max(f64::MIN_POSITIVE);
         if distance > tolerance.sqrt() {
             return Err(ActionError::OffRange { distance });
         }
@@ -113,7 +114,8 @@ impl Action<'_> {
 }
 
 impl OnsagerMachlup {
-    /// The smallest whitened weights whose path this is: the value without its log det is half their square (D12.3).
+    /// sum_l theta_l v_l. Without noise the smallest whitened weights whose path this is: the value without its log det is
+    /// half their square (D12.3). With noise the part of them that the field has, the noise making the rest.
     pub fn whitened(&self) -> &DVector<f64> {
         &self.pull
     }

@@ -17,6 +17,8 @@ pub enum LinalgError {
     NotPositiveDefinite { size: usize, pivot: usize },
     #[error("the eigenvalue iteration did not converge for a {size} x {size} matrix")]
     Eigen { size: usize },
+    #[error("the singular values of a {rows} x {columns} matrix did not converge")]
+    Singular { rows: usize, columns: usize },
 }
 
 /// faer's view of a matrix.
@@ -275,5 +277,33 @@ pub fn symmetric_eigen(matrix: &DMatrix<f64>) -> Result<(Vec<f64>, DMatrix<f64>)
         faer::prelude::default(),
     )
     .map_err(|_| LinalgError::Eigen { size })?;
+    Ok((values, vectors))
+}
+
+/// Singular values in decreasing order and right singular vectors (columns) of a matrix.
+pub fn right_singular(matrix: &DMatrix<f64>) -> Result<(Vec<f64>, DMatrix<f64>), LinalgError> {
+    use faer::linalg::svd::{self, ComputeSvdVectors};
+    let (rows, columns) = matrix.shape();
+    let size = rows.min(columns);
+    let mut values = vec![0.0; size];
+    let mut vectors = DMatrix::zeros(columns, size);
+    let need = svd::svd_scratch::<f64>(
+        rows,
+        columns,
+        ComputeSvdVectors::No,
+        ComputeSvdVectors::Thin,
+        Par::Seq,
+        faer::prelude::default(),
+    );
+    svd::svd(
+        view(matrix),
+        DiagMut::from_slice_mut(&mut values),
+        None,
+        Some(view_mut(&mut vectors)),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(need)),
+        faer::prelude::default(),
+    )
+    .map_err(|_| LinalgError::Singular { rows, columns })?;
     Ok((values, vectors))
 }

@@ -12,10 +12,10 @@ use vkernel::statistics::{
 };
 
 /// Three Gaussian features of x times two polynomials of t on a mixture with a point mass, `ou` on [0.1, 1.2].
-struct Case {
-    problem: Problem,
-    family: Linear,
-    training: Training,
+pub struct Case {
+    pub problem: Problem,
+    pub family: Linear,
+    pub training: Training,
 }
 
 fn case(samples: usize, objective: Objective, predicts: Prediction) -> Case {
@@ -44,7 +44,7 @@ fn case(samples: usize, objective: Objective, predicts: Prediction) -> Case {
 }
 
 impl Case {
-    fn solved(&self) -> (Population<'_>, DeterministicEquivalent) {
+    pub fn solved(&self) -> (Population<'_>, DeterministicEquivalent) {
         let population = Population::new(&self.problem, &self.family, &self.training, 0);
         let de = deterministic_equivalent(
             &population,
@@ -57,7 +57,7 @@ impl Case {
     }
 }
 
-fn noisy() -> Case {
+pub fn noisy() -> Case {
     case(40, Objective::Dsm, Prediction::Denoiser)
 }
 

@@ -5,6 +5,8 @@
 mod common;
 mod d10_sample_sum;
 mod d11_quenched_layer;
+mod d12_action;
+mod d13_saddle;
 mod d14_white_noise_saddle;
 mod d15_loop_corrections;
 mod d1_forward_process;
@@ -17,3 +19,4 @@ mod d7_gaussian_push_forward;
 mod d8_distances;
 mod d9_deterministic_equivalent;
 mod dense;
+mod toy;

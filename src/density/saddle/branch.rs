@@ -45,7 +45,11 @@ impl Saddle {
     /// turn^2/det_perp with the determinant's sign: regular through a fold, where both vanish. The mass of a line is
     /// (2 pi)^{-1/2} e^{-S} times its root, per unit of arclength.
     pub(super) fn weight(&self) -> f64 {
-        let sign = if self.index % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = if self.index.is_multiple_of(2) {
+            1.0
+        } else {
+            -1.0
+        };
         sign * self.turn * self.turn * (-self.log_determinant).exp()
     }
 }
@@ -157,7 +161,12 @@ pub(super) fn polish(
         };
         let distance = frame.distance().hypot(miss);
         let scale = 1.0 + eta.norm();
-        if distance < CONVERGED * scale {
+        let done = match fix {
+            Fix::Across(_) => distance < CONVERGED * scale,
+            // At a given x_0 one step more, which squares what is left: the density is wanted to rounding.
+            Fix::End(_) => last < CONVERGED * scale,
+        };
+        if done {
             return Ok(Some(saddle(&expansion.end, eta, &frame, before)));
         }
         if !(distance.is_finite() && distance < 4.0 * last) {
@@ -281,6 +290,14 @@ fn follow(
         line.push(here.clone());
         let home = &here.eta - &first.eta;
         if line.len() > 8 && home.norm() < step && here.tangent.dot(&first.tangent) * sign > 0.5 {
+            // The loop ends at the first point itself, neither before nor beyond it.
+            if home.dot(&here.tangent) > 0.0 {
+                line.pop();
+            }
+            let mut last = first.clone();
+            last.tangent *= sign;
+            last.turn *= sign;
+            line.push(last);
             return (line, LineEnd::Closed, true);
         }
         let wanted = (1.0 / strain.max(1e-9)).clamp(SHRINK, GROW);

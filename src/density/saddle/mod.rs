@@ -22,6 +22,9 @@ use crate::family::Linear;
 use crate::histogram::{Bins, Masses};
 use branch::Fix;
 
+/// Distance in eta, relative to 1 + |eta|, below which two saddles are the same.
+const SAME: f64 = 1e-8;
+
 /// The lines of saddles of one map, and the density they make.
 #[derive(Debug, Clone)]
 pub struct SaddleLines {
@@ -87,19 +90,24 @@ impl SaddleLines {
 
     /// The minima at exactly x_0, of every line that passes there.
     pub fn at(&self, map: &dyn FlowMap, end: f64) -> Result<Vec<Saddle>, ActionError> {
-        let mut found = Vec::new();
+        let mut found: Vec<Saddle> = Vec::new();
         let mut evaluations = 0;
         for branch in &self.branches {
             for pair in branch.saddles.windows(2) {
-                let (a, b) = (&pair[0], &pair[1]);
-                if (a.end - end) * (b.end - end) > 0.0 || a.end == b.end {
-                    continue;
+                for guess in weight::crossings(&pair[0], &pair[1], end) {
+                    let fix = Fix::End(end);
+                    let tangent = &pair[0].tangent;
+                    let near = branch::polish(map, guess, &fix, tangent, 30, &mut evaluations)?;
+                    let is_new = |s: &Saddle| {
+                        found
+                            .iter()
+                            .all(|f| (&f.eta - &s.eta).norm() > SAME * (1.0 + s.eta.norm()))
+                    };
+                    // Near a fold Newton's method may end at the minimum from the other side of it as well.
+                    if let Some(s) = near.filter(|s| s.index == 0 && is_new(s)) {
+                        found.push(s);
+                    }
                 }
-                let f = (end - a.end) / (b.end - a.end);
-                let guess = &a.eta * (1.0 - f) + &b.eta * f;
-                let near =
-                    branch::polish(map, guess, &Fix::End(end), &a.tangent, 30, &mut evaluations)?;
-                found.extend(near.filter(|s| s.index == 0));
             }
         }
         Ok(found)

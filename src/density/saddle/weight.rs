@@ -1,5 +1,7 @@
 //! The mass that a line of saddles carries, by bins of x_0.
 
+use nalgebra::DVector;
+
 use super::branch::{Branch, LOG_2_PI, Saddle};
 use crate::histogram::{Bins, Masses};
 
@@ -21,13 +23,7 @@ pub(super) fn deposit(branch: &Branch, stride: usize, bins: &Bins, masses: &mut 
         }
         let h = lengths[i];
         let action = Hermite::new(a.action, rise(a), b.action, rise(b), h);
-        let end = Hermite::new(
-            a.end,
-            a.gradient_norm * a.turn,
-            b.end,
-            b.gradient_norm * b.turn,
-            h,
-        );
+        let end = end_between(a, b, h);
         let weight = Hermite::new(weights[i], slopes[i], weights[i + 1], slopes[i + 1], h);
         let mut from = a.end;
         for j in 0..PIECES {
@@ -42,6 +38,36 @@ pub(super) fn deposit(branch: &Branch, stride: usize, bins: &Bins, masses: &mut 
         }
     }
     total
+}
+
+/// x_0 between neighbours.
+fn end_between(a: &Saddle, b: &Saddle, h: f64) -> Hermite {
+    let slope = |s: &Saddle| s.gradient_norm * s.turn;
+    Hermite::new(a.end, slope(a), b.end, slope(b), h)
+}
+
+/// Points of eta between neighbours at which the line passes `x`: two where it folds in between.
+pub(super) fn crossings(a: &Saddle, b: &Saddle, x: f64) -> Vec<DVector<f64>> {
+    let h = length(a, b);
+    let end = end_between(a, b, h);
+    let at = |j: usize| match j {
+        0 => a.end,
+        PIECES => b.end,
+        j => end.at(j as f64 / PIECES as f64),
+    };
+    (0..PIECES)
+        .map(|j| (j as f64, at(j), at(j + 1)))
+        // A point that lies on x belongs to one of its two stretches.
+        .filter(|(_, from, to)| (*from < x) != (*to < x))
+        .map(|(j, from, to)| {
+            let z = (j + (x - from) / (to - from)) / PIECES as f64;
+            let (y, bump) = (1.0 - z, h * z * (1.0 - z));
+            // The cubic with the tangents at both ends.
+            &a.eta * (y * y * (1.0 + 2.0 * z))
+                + &b.eta * (z * z * (1.0 + 2.0 * y))
+                + (&a.tangent * y - &b.tangent * z) * bump
+        })
+        .collect()
 }
 
 /// dS/ds.
