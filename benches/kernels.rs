@@ -5,13 +5,17 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use std::path::Path;
 
-use vkernel::density::{Bins, Generator, PushForward, Refinement, choose_layer};
+use vkernel::action::{Action, Start, WhitenedFlow};
+use vkernel::density::{
+    Bins, Generator, PushForward, Refinement, SaddleLines, Tracing, choose_layer,
+};
 use vkernel::experiment::Experiment;
 use vkernel::family::{Denoiser1d, Family, Linear, LinearDenoiser};
 use vkernel::monte_carlo::{Trainer, model_rng};
 use vkernel::numerics::linalg;
+use vkernel::sampler::PfOde;
 use vkernel::spec::{Format, parse};
-use vkernel::statistics::{equivalent, sandwich};
+use vkernel::statistics::{VKernel, equivalent, sandwich};
 
 /// The Fig. 2 panel with `side` x `side` features and `samples` samples.
 fn panel(side: usize, samples: usize) -> Experiment {
@@ -173,5 +177,42 @@ fn layer(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, training, sampling, statistics, layer);
+/// The line of saddles of one start: by the number of steps, and by the number of weights (full rank). A second-order
+/// evaluation costs r^2 (2 N + r/3) flops at its leading order.
+fn saddles(c: &mut Criterion) {
+    let mut group = c.benchmark_group("saddle");
+    group.sample_size(10);
+    let tracing = Tracing {
+        largest_action: 12.5,
+        range: (-10.5, 10.5),
+        largest_step: 0.3,
+        resolution: 0.005,
+    };
+    for (side, steps) in [(8, 80), (12, 80), (16, 40), (16, 80), (16, 160), (22, 80)] {
+        let mut experiment = panel(side, 4096);
+        experiment.sampler.steps = steps;
+        let family = linear(&experiment);
+        let training = experiment.training.as_ref().expect("the panel is trained");
+        let statistics = equivalent(&experiment.problem, family, training)
+            .expect("the panel has its statistics");
+        let kernel = VKernel::new(&experiment.problem, family, &statistics.weights, 0.0)
+            .expect("the covariance can be factored");
+        let flow = PfOde::new(&experiment.problem, &experiment.sampler);
+        let action = Action::new(&kernel, &statistics.weights, &flow, 1.0)
+            .expect("the scheme has one stage");
+        let map = WhitenedFlow {
+            action: &action,
+            start: Start::At(0.4),
+        };
+        let find = || SaddleLines::find(&map, &tracing, 0, &mut model_rng(1, 0));
+        let lines = find().expect("the mean path is finite");
+        // Time per element is time per evaluation.
+        group.throughput(Throughput::Elements(lines.evaluations as u64));
+        let id = format!("F{}/N{steps}", side * side);
+        group.bench_function(BenchmarkId::new("line", id), |b| b.iter(find));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, training, sampling, statistics, layer, saddles);
 criterion_main!(benches);

@@ -123,7 +123,7 @@ impl Action<'_> {
     fn feature_jet(&self, path: &[f64]) -> FeatureJet {
         assert_eq!(path.len(), self.len() + 1);
         let n = self.len();
-        let space = &self.family.features.space[0];
+        let space = self.space();
         let (m, f) = (space.len(), self.mean.len());
         let mut jet = FeatureJet {
             value: DMatrix::zeros(f, n),

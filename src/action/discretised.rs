@@ -4,7 +4,7 @@ use nalgebra::{DMatrix, DVector};
 
 use super::ActionError;
 use crate::family::Linear;
-use crate::family::features::dot;
+use crate::family::features::{Factor, dot};
 use crate::numerics::linalg;
 use crate::sampler::{PfOde, Step};
 use crate::statistics::{VKernel, WeightStatistics};
@@ -23,16 +23,16 @@ pub struct Action<'a> {
 
 /// One step: x -> c x + s(x)^T (W clock), s the features of space and W the weights as a matrix, space x time.
 #[derive(Debug, Clone)]
-pub(super) struct ActionStep {
+pub(crate) struct ActionStep {
     /// Time at which the field is evaluated.
     pub(super) t: f64,
-    pub(super) c: f64,
+    pub(crate) c: f64,
     /// Features of time, times d/p of the step.
     pub(super) clock: Vec<f64>,
     /// W clock at the mean weights, length F_x.
-    pub(super) mean: DVector<f64>,
+    pub(crate) mean: DVector<f64>,
     /// Response of W clock to eta, r x F_x.
-    pub(super) response: DMatrix<f64>,
+    pub(crate) response: DMatrix<f64>,
 }
 
 /// Mean step and response vectors of a path with their derivatives in x; k = 0..N.
@@ -105,6 +105,16 @@ impl<'a> Action<'a> {
         self.steps.is_empty()
     }
 
+    /// The steps, in order.
+    pub(crate) fn steps(&self) -> &[ActionStep] {
+        &self.steps
+    }
+
+    /// The features of space.
+    pub(crate) fn space(&self) -> &Factor {
+        &self.family.features.space[0]
+    }
+
     /// r, the number of whitened weights.
     pub fn rank(&self) -> usize {
         self.factor.ncols()
@@ -141,7 +151,7 @@ impl<'a> Action<'a> {
         start: f64,
         weights: &DVector<f64>,
     ) -> Result<Vec<f64>, ActionError> {
-        let space = &self.family.features.space[0];
+        let space = self.space();
         let mut s = vec![0.0; space.len()];
         let mut path = Vec::with_capacity(self.len() + 1);
         let mut x = start;
@@ -164,7 +174,7 @@ impl<'a> Action<'a> {
     pub fn jet(&self, path: &[f64]) -> PathJet {
         assert_eq!(path.len(), self.len() + 1);
         let (n, rank) = (self.len(), self.rank());
-        let space = &self.family.features.space[0];
+        let space = self.space();
         let m = space.len();
         let mut jet = PathJet {
             residual: DVector::zeros(n),

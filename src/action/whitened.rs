@@ -48,7 +48,7 @@ impl WhitenedFlow<'_> {
     }
 
     fn trace(&self, weights: &DVector<f64>, start: f64) -> Result<Path, ActionError> {
-        let space = &self.action.family.features.space[0];
+        let space = self.action.space();
         let (m, n) = (space.len(), self.action.len());
         let mut path = Path {
             x: vec![start],

@@ -29,8 +29,8 @@ pub use saddle::{
 };
 pub use sample_sum_field::SampleSumField;
 pub use semiclassical::{
-    FlowTangents, LARGE_PARAMETER, LoopReport, LoopTerms, Semiclassical, flow_tangents, loop_bytes,
-    loop_terms, semiclassical,
+    FlowTangents, LARGE_PARAMETER, LoopReport, LoopTerms, Semiclassical, flow_tangents, loop_terms,
+    semiclassical,
 };
 pub use white_saddle::{WhiteSaddle, white_saddle};
 

@@ -1,7 +1,7 @@
 //! Memory: estimated before it is allocated, so that a case that cannot fit is refused with the number.
 
 use crate::action::Action;
-use crate::density::{Ensemble, SaddleLines, loop_bytes};
+use crate::density::{Ensemble, SaddleLines};
 use crate::experiment::{Experiment, Method};
 use crate::family::{Family, Linear};
 use crate::statistics::Population;
@@ -80,18 +80,16 @@ impl MemoryEstimate {
 /// Tables of the loop corrections and of the saddles, and the lines of the latter.
 fn expansion_bytes(linear: &Linear, experiment: &Experiment) -> u64 {
     let (predict, steps) = (&experiment.predict, experiment.sampler.steps);
-    let loops = if predict.one_loop {
-        loop_bytes(linear, steps)
-    } else {
-        0
+    let saddles = predict.methods.contains(&Method::Saddle);
+    let action = match predict.one_loop || saddles {
+        true => Action::bytes(linear, steps),
+        false => 0,
     };
-    let saddles = if predict.methods.contains(&Method::Saddle) {
-        let starts = predict.starts as u64;
-        Action::bytes(linear, steps).saturating_add(SaddleLines::bytes(linear, starts))
-    } else {
-        0
+    let lines = match saddles {
+        true => SaddleLines::bytes(linear, predict.starts as u64),
+        false => 0,
     };
-    loops.saturating_add(saddles)
+    action.saturating_add(lines)
 }
 
 fn product(factors: &[u64]) -> u64 {

@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use vkernel::action::{Action, ActionError, FlowMap, MsrVector, SecondOrder, Start, WhitenedFlow};
-use vkernel::density::{Bins, Branch, LineEnd, Saddle, SaddleLines, Tracing};
+use vkernel::density::{Bins, Branch, LineEnd, Saddle, SaddleLines, Tracing, gap_filling};
 use vkernel::experiment::Scheme;
 use vkernel::family::Linear;
 use vkernel::family::features::{Factor, FeatureSet, Polynomial, ProductFeatures};
@@ -1063,4 +1063,62 @@ fn d13_6_lines_are_followed_from_the_mean_path() {
         assert!(step.dot(&w[0].tangent) > 0.9 * step.norm());
         assert!(w[0].tangent.dot(&w[1].tangent) > 0.7);
     }
+}
+
+/// The gap's probability by Gauss-Hermite quadrature over the two weights, with edges by bisection; and the optimum by the
+/// slopes of the same function.
+#[test]
+fn d13_9_gap_by_quadrature() {
+    let toy = Toy::new(11, (Prediction::Denoiser, Scheme::Ddim), 10, (2, 0.25));
+    let action = toy.action(1.0);
+    let sigma = toy.problem.diffusion.sigma(toy.problem.t_max);
+    let end = |eta: &DVector<f64>, xi: f64| *action.path(sigma * xi, eta).unwrap().last().unwrap();
+    let zero = DVector::zeros(2);
+    let gap = (end(&zero, 1.0), end(&zero, 1.3));
+    assert!(gap.0 < gap.1);
+    let mass = |eta: &DVector<f64>| {
+        let edge = |x: f64| {
+            let (mut low, mut high) = (-9.0, 9.0);
+            for _ in 0..60 {
+                let middle = 0.5 * (low + high);
+                if end(eta, middle) < x {
+                    low = middle;
+                } else {
+                    high = middle;
+                }
+            }
+            0.5 * (low + high)
+        };
+        let (low, high) = (edge(gap.0), edge(gap.1));
+        normal::cdf(high) - normal::cdf(low)
+    };
+    let rule = normal_rule(40);
+    let mut truth = 0.0;
+    for (a, wa) in &rule {
+        for (b, wb) in &rule {
+            truth += wa * wb * mass(&DVector::from_vec(vec![*a, *b]));
+        }
+    }
+    let filling = gap_filling(&action, sigma, gap, 4000, 3).unwrap();
+    println!(
+        "{truth} against {} +- {}, optimum {} of action {}",
+        filling.probability, filling.standard_error, filling.eta, filling.action
+    );
+    // Five standard errors of the draws; edges are right to a thousandth of the gap.
+    let allowed = 5.0 * filling.standard_error + 2e-3 * truth;
+    assert!((filling.probability - truth).abs() < allowed);
+    close(filling.unfilled, mass(&zero), 1e-6, "mean model");
+    close(filling.filled, mass(&filling.eta), 1e-6, "optimal model");
+    // At the optimum the slopes of |eta|^2/2 - ln P vanish, to the length at which the descent stops (1e-3) and the truncation
+    // of the difference.
+    for i in 0..2 {
+        let cost = |e: f64| {
+            let mut eta = filling.eta.clone();
+            eta[i] += e;
+            0.5 * eta.norm_squared() - mass(&eta).ln()
+        };
+        let slope = slope(cost, 0.0, 1e-2);
+        assert!(slope.abs() < 2e-3, "slope {slope}");
+    }
+    assert!(filling.action > 0.0 && filling.filled > filling.unfilled);
 }

@@ -4,12 +4,12 @@
 use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 
+use crate::action::{Action, ActionError};
 use crate::density::DensityError;
 use crate::family::Linear;
-use crate::family::features::{Factor, dot};
 use crate::numerics::linalg;
 use crate::problem::Problem;
-use crate::sampler::{PfOde, Step};
+use crate::sampler::PfOde;
 use crate::statistics::{VKernel, WeightStatistics};
 
 /// The expansion parameter is not small beyond this. What the corrections leave out is smaller than they are by the parameter
@@ -67,69 +67,6 @@ impl LoopTerms {
     }
 }
 
-/// One step x -> c x + d Dn(x) with the model in whitened weights, W = mean + L eta:
-/// Dn = mean . phi(x) + eta . R phi(x) - drift x, phi the features of space.
-struct Node {
-    c: f64,
-    d: f64,
-    /// q/p of the regression.
-    drift: f64,
-    /// Mean weights of the space features, over p.
-    mean: Vec<f64>,
-    /// R = L^T (. x phi(t)) / p, r x F_x.
-    response: DMatrix<f64>,
-}
-
-impl Node {
-    fn new(
-        problem: &Problem,
-        family: &Linear,
-        mean: &[f64],
-        factor: &DMatrix<f64>,
-        (t, c, d): (f64, f64, f64),
-    ) -> Self {
-        let features = &family.features;
-        let regression = family.predicts.regression(&problem.diffusion, t);
-        let mut contracted = vec![0.0; features.space_len()];
-        let mut contract = |weights: &[f64]| {
-            features.contract_time(weights, t, &mut contracted);
-            contracted.iter().map(|v| v / regression.p).collect()
-        };
-        let rows: Vec<DVector<f64>> = factor
-            .column_iter()
-            .map(|column| DVector::from_vec(contract(column.clone_owned().as_slice())))
-            .collect();
-        let mut response = DMatrix::zeros(rows.len(), features.space_len());
-        for (i, row) in rows.iter().enumerate() {
-            response.set_row(i, &row.transpose());
-        }
-        Self {
-            c,
-            d,
-            drift: regression.q / regression.p,
-            mean: contract(mean),
-            response,
-        }
-    }
-}
-
-/// The steps of a one-stage scheme with the fluctuations' responses, shared by all starts: N F r / F_t numbers.
-struct Nodes<'a> {
-    space: &'a Factor,
-    rank: usize,
-    steps: Vec<Node>,
-}
-
-/// Bytes of the tables that [`loop_terms`] shares between the starts of a sampler with so many steps.
-pub fn loop_bytes(family: &Linear, steps: usize) -> u64 {
-    let features = &family.features;
-    [features.len(), features.space_len(), steps]
-        .into_iter()
-        .fold(size_of::<f64>() as u64, |all, n| {
-            all.saturating_mul(n as u64)
-        })
-}
-
 /// Leading cumulants and first corrections of x_0 at every start. Cost per start with N steps and r whitened weights:
 /// 6 N r F_x flops for the responses and 2 N r^2 for tr H^2; once for all starts, the eigenvalues of the covariance.
 /// [`DensityError::OneLoopScheme`] unless every step is Euler's or DDIM's.
@@ -140,38 +77,22 @@ pub fn loop_terms(
     weights: &WeightStatistics,
     starts: &[f64],
 ) -> Result<Vec<LoopTerms>, DensityError> {
-    let steps = one_stage(flow).ok_or(DensityError::OneLoopScheme)?;
     let kernel = VKernel::new(problem, family, weights, 0.0)?;
-    let mean = weights.mean.as_slice();
-    let nodes = Nodes {
-        space: &family.features.space[0],
-        rank: kernel.rank(),
-        steps: steps
-            .into_par_iter()
-            .map(|step| Node::new(problem, family, mean, kernel.factor(), step))
-            .collect(),
-    };
+    let action = Action::new(&kernel, weights, flow, 1.0).map_err(|e| match e {
+        ActionError::Scheme => DensityError::OneLoopScheme,
+        other => other.into(),
+    })?;
     Ok(starts
         .par_iter()
-        .map(|&x| Path::along(&nodes, x).terms(&nodes))
+        .map(|&x| Path::along(&action, x).terms())
         .collect())
-}
-
-/// t, c and d of every step; `None` for a scheme of several stages.
-fn one_stage(flow: &PfOde) -> Option<Vec<(f64, f64, f64)>> {
-    flow.steps(flow.grid()?)
-        .map(|step| match step {
-            Step::OneStage { t, c, d } => Some((t, c, d)),
-            Step::RungeKutta { .. } => None,
-        })
-        .collect()
 }
 
 /// What the second pass needs of the first, per step.
 struct Local {
     /// d x_(k+1) / d x_k.
     growth: f64,
-    /// Second and third derivative of the mean denoiser.
+    /// Second and third derivative of the mean step.
     second: f64,
     third: f64,
 }
@@ -184,15 +105,15 @@ struct Path {
     gradients: DMatrix<f64>,
     /// J after the last step.
     gradient: DVector<f64>,
-    /// The responses' first and second derivatives in x, r x N.
+    /// First and second derivatives in x of the steps' responses v_k, r x N.
     slopes: DMatrix<f64>,
     curvatures: DMatrix<f64>,
 }
 
 impl Path {
     /// The recursion of the gradient (D6.1) in whitened weights.
-    fn along(nodes: &Nodes<'_>, start: f64) -> Self {
-        let (rank, n) = (nodes.rank, nodes.steps.len());
+    fn along(action: &Action<'_>, start: f64) -> Self {
+        let (rank, n) = (action.rank(), action.len());
         let mut path = Self {
             end: start,
             locals: Vec::with_capacity(n),
@@ -201,58 +122,51 @@ impl Path {
             slopes: DMatrix::zeros(rank, n),
             curvatures: DMatrix::zeros(rank, n),
         };
-        let space = nodes.space.len();
-        let (mut v, mut d) = (DVector::zeros(space), DVector::zeros(space));
-        let (mut c, mut e) = (DVector::zeros(space), DVector::zeros(space));
-        for (k, node) in nodes.steps.iter().enumerate() {
+        let space = action.space();
+        let m = space.len();
+        let (mut v, mut d) = (DVector::zeros(m), DVector::zeros(m));
+        let (mut c, mut e) = (DVector::zeros(m), DVector::zeros(m));
+        for (k, step) in action.steps().iter().enumerate() {
             let x = path.end;
-            nodes
-                .space
-                .jet(x, v.as_mut_slice(), d.as_mut_slice(), c.as_mut_slice());
-            nodes.space.third(x, e.as_mut_slice());
-            let mean = |jet: &DVector<f64>| dot(&node.mean, jet.as_slice());
-            let growth = node.c + node.d * (mean(&d) - node.drift);
+            space.jet(x, v.as_mut_slice(), d.as_mut_slice(), c.as_mut_slice());
+            space.third(x, e.as_mut_slice());
+            let growth = step.c + step.mean.dot(&d);
             path.locals.push(Local {
                 growth,
-                second: mean(&c),
-                third: mean(&e),
+                second: step.mean.dot(&c),
+                third: step.mean.dot(&e),
             });
             path.gradients.set_column(k, &path.gradient);
-            path.slopes.column_mut(k).gemv(1.0, &node.response, &d, 0.0);
+            path.slopes.column_mut(k).gemv(1.0, &step.response, &d, 0.0);
             path.curvatures
                 .column_mut(k)
-                .gemv(1.0, &node.response, &c, 0.0);
-            path.gradient.gemv(node.d, &node.response, &v, growth);
-            path.end = node.c * x + node.d * (mean(&v) - node.drift * x);
+                .gemv(1.0, &step.response, &c, 0.0);
+            path.gradient.gemv(1.0, &step.response, &v, growth);
+            path.end = step.c * x + step.mean.dot(&v);
         }
         path
     }
 
-    fn terms(&self, nodes: &Nodes<'_>) -> LoopTerms {
-        let directional = self.towards_gradient(nodes);
+    fn terms(&self) -> LoopTerms {
+        let directional = self.towards_gradient();
         LoopTerms {
             end: self.end,
             variance: self.gradient.norm_squared(),
             mean_correction: 0.5 * directional.trace,
-            curvature: 0.5 * self.square_trace(nodes),
+            curvature: 0.5 * self.square_trace(),
             slope_change: directional.trace_slope,
             third_cumulant: 3.0 * self.gradient.dot(&directional.bent),
         }
     }
 
-    /// tr H^2 by D15.4: H = B J^T + J B^T with the columns w_k (f'_k + Dn''_k J_k / 2) of B, w_k the step's coefficient
-    /// times the later propagators, so tr H^2 = 2 tr (B J^T)^2 + 2 |B J^T|^2.
-    fn square_trace(&self, nodes: &Nodes<'_>) -> f64 {
+    /// tr H^2 by D15.4: H = B J^T + J B^T with the columns w_k (v'_k + x''_k J_k / 2) of B, w_k the
+    /// later propagators and x''_k the second derivative of the step, so tr H^2 = 2 tr (B J^T)^2 + 2 |B J^T|^2.
+    fn square_trace(&self) -> f64 {
         let mut later = 1.0;
         let mut weighted = self.slopes.clone();
         for (k, local) in self.locals.iter().enumerate().rev() {
-            let weight = nodes.steps[k].d * later;
             let mut column = weighted.column_mut(k);
-            column.axpy(
-                0.5 * weight * local.second,
-                &self.gradients.column(k),
-                weight,
-            );
+            column.axpy(0.5 * later * local.second, &self.gradients.column(k), later);
             later *= local.growth;
         }
         let product = linalg::multiply(
@@ -263,29 +177,28 @@ impl Path {
     }
 
     /// Moves the whitened weights along J: derivatives of the path (D15.5) carried beside tr H.
-    fn towards_gradient(&self, nodes: &Nodes<'_>) -> Directional {
+    fn towards_gradient(&self) -> Directional {
         let along = &self.gradient;
         let mut state = Directional {
-            bent: DVector::zeros(nodes.rank),
+            bent: DVector::zeros(along.len()),
             trace: 0.0,
             trace_slope: 0.0,
         };
         for (k, local) in self.locals.iter().enumerate() {
-            let d = nodes.steps[k].d;
             let gradient = self.gradients.column(k);
             let (slope, curvature) = (self.slopes.column(k), self.curvatures.column(k));
             let moved = gradient.dot(along);
             let size = gradient.norm_squared();
-            let growth_slope = d * (local.second * moved + slope.dot(along));
+            let growth_slope = local.second * moved + slope.dot(along);
             let bending = (local.third * moved + curvature.dot(along)) * size
                 + 2.0 * local.second * gradient.dot(&state.bent)
                 + 2.0 * (moved * curvature.dot(&gradient) + slope.dot(&state.bent));
             state.trace_slope =
-                local.growth * state.trace_slope + growth_slope * state.trace + d * bending;
+                local.growth * state.trace_slope + growth_slope * state.trace + bending;
             state.trace =
-                local.growth * state.trace + d * (local.second * size + 2.0 * slope.dot(&gradient));
+                local.growth * state.trace + local.second * size + 2.0 * slope.dot(&gradient);
             state.bent.axpy(growth_slope, &gradient, local.growth);
-            state.bent.axpy(d * moved, &slope, 1.0);
+            state.bent.axpy(moved, &slope, 1.0);
         }
         state
     }

@@ -5,7 +5,7 @@ mod loops;
 mod smear;
 mod tangents;
 
-pub use loops::{LARGE_PARAMETER, LoopTerms, loop_bytes, loop_terms};
+pub use loops::{LARGE_PARAMETER, LoopTerms, loop_terms};
 pub use tangents::{FlowTangents, flow_tangents};
 
 use super::{Bins, DensityError, Estimate};
