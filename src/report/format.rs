@@ -38,7 +38,7 @@ pub(super) fn swept_value(value: &Value) -> String {
 }
 
 /// Every digit of a real number, the shorter of the two notations.
-fn real(value: f64) -> String {
+pub(super) fn real(value: f64) -> String {
     let plain = value.to_string();
     let scientific = format!("{value:e}");
     let small = value != 0.0 && value.abs() < 1e-3;
@@ -88,6 +88,14 @@ pub(super) fn case_stem(result: &RunResult, index: usize) -> String {
     }
     stem.truncate(LONGEST_STEM);
     stem
+}
+
+/// Name of the files of one part of a case: the part's alone for a single case, else after the case's.
+pub(super) fn part_stem(result: &RunResult, index: usize, part: &str) -> String {
+    match result.cases.len() {
+        1 => part.to_owned(),
+        _ => format!("{}-{part}", case_stem(result, index)),
+    }
 }
 
 #[cfg(test)]
