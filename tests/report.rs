@@ -925,7 +925,7 @@ fn saddles_are_drawn_beside_the_densities() {
             [
                 "synthetic",
                 "change of the denoiser",
-                "0.0123 ± 0.00040",
+                "0.01230 ± 0.00040",
                 "time t, from t_max at the left to t_min at the right, log scale",
             ],
         ),

@@ -64,6 +64,20 @@ impl Axis {
         Self::spread(Scale::Asinh(width), values.chain([0.0]))
     }
 
+    /// A linear axis from 0, or from the opposite value, to the largest size of these values.
+    pub fn up_to(values: impl Iterator<Item = f64>, symmetric: bool) -> Self {
+        let largest = values.fold(0.0, |m: f64, v| m.max(v.abs()));
+        let end = if largest > SMALLEST_SPAN {
+            largest
+        } else {
+            1.0
+        };
+        Self {
+            scale: Scale::Linear,
+            ends: (if symmetric { -end } else { 0.0 }, end),
+        }
+    }
+
     /// From the first time at the left to the last at the right, logarithmic where the times span orders of magnitude.
     pub fn of_times(first: f64, last: f64) -> Self {
         let log = last > f64::MIN_POSITIVE && first / last > LOG_FROM;
@@ -109,6 +123,10 @@ impl Axis {
         let low = self.ends.0.min(self.ends.1);
         let high = self.ends.0.max(self.ends.1);
         let round = match self.scale {
+            // No round numbers fit between ends that hardly differ.
+            Scale::Linear if high - low <= (1e-12 * high.abs().max(-low)).max(SMALLEST_SPAN) => {
+                Vec::new()
+            }
             Scale::Linear => {
                 let short = |(value, label): (f64, String)| match label.chars().count() {
                     0..=LONGEST => (value, label),
@@ -208,7 +226,7 @@ impl Plot {
 
     /// Ticks to the left.
     pub fn y_ticks(&self, scene: &mut Scene, em: f64) {
-        let wanted = (self.height / (2.6 * em)).clamp(3.0, 6.0) as usize;
+        let wanted = (self.height / (2.0 * em)).clamp(3.0, 6.0) as usize;
         for (value, label) in self.y.ticks(wanted) {
             tick_left(scene, (self.left, self.y_at(value)), label, em);
         }
@@ -262,6 +280,8 @@ mod tests {
             for axis in [
                 Axis::covering(values.iter().copied()),
                 Axis::covering_orders(values.iter().copied()),
+                Axis::up_to(values.iter().copied(), true),
+                Axis::of_times(values[values.len() - 1], values[0]),
             ] {
                 assert!(axis.ticks(6).len() < 30, "{axis:?}");
                 for v in &values {

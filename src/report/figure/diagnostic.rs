@@ -36,7 +36,7 @@ impl Diagnostic {
         }
         match values.iter().find(|v| !v.is_finite() || v.abs() > LARGEST) {
             Some(v) => Err(self.malformed(format!(
-                "{name} has the value {v}, which is no number to draw"
+                "{name} has the value {v:e}, which is no number to draw"
             ))),
             None => Ok(()),
         }

@@ -7,20 +7,14 @@ use super::color::{color_bar, diverging};
 use super::curves::BLUE;
 use super::diagnostic::Diagnostic;
 use super::panel::{FRAME_WIDTH, QUIET, TICK, tick_below};
-use super::paths::{heading, time_label, upward};
 use super::scene::{Align, Bar, INK, Scene, Text};
+use super::sheet::{FRAME, LABEL, MARGIN, TICK_LABEL, TOP, WIDTH, heading, time_label, upward};
 use super::sweep::{fitting, plain};
-use crate::report::format::significant;
+use crate::report::format::{significant, with_error};
 use crate::report::paths::{Direction, GAP_FILLING, GapFillingReport};
 use crate::report::result::CaseResult;
 
-const WIDTH: f64 = 3800.0;
-const LABEL: f64 = 66.0;
-const TICK_LABEL: f64 = 60.0;
 const NOTE: f64 = 56.0;
-/// Left and right end of the map.
-const FRAME: (f64, f64) = (330.0, 2950.0);
-const TOP: f64 = 280.0;
 const MAP: f64 = 1300.0;
 /// Under the map: the numbers and the name of its axis, and the heading of the bars.
 const BETWEEN: f64 = 400.0;
@@ -31,9 +25,8 @@ const TEXT: f64 = 2080.0;
 /// Left and right end of the colour bar.
 const BAR: (f64, f64) = (3240.0, 3330.0);
 /// The map is drawn between its grid points, in this many pieces, and in this many colours on either side of white.
-const PIECES: (usize, usize) = (4, 2);
+const PIECES: (usize, usize) = (4, 4);
 const LEVELS: f64 = 24.0;
-const MARGIN: f64 = 60.0;
 
 /// Lays the figure out; none when the case holds no gap, or no map of it.
 pub(super) fn scene(case: &CaseResult, title: &str) -> Result<Option<Scene>, FigureError> {
@@ -57,16 +50,7 @@ pub(super) fn scene(case: &CaseResult, title: &str) -> Result<Option<Scene>, Fig
         },
     };
     let mut scene = Scene::new(WIDTH, map.bottom() + BETWEEN + BARS + 260.0);
-    let changes = found.denoiser_change.iter().flatten();
-    let largest = changes.fold(0.0, |m: f64, v| m.max(v.abs()));
-    let values = Axis {
-        scale: Scale::Linear,
-        ends: if largest > 0.0 {
-            (-largest, largest)
-        } else {
-            (-1.0, 1.0)
-        },
-    };
+    let values = Axis::up_to(found.denoiser_change.iter().flatten().copied(), true);
     heat(&mut scene, &map, &found, &values);
     edges(&mut scene, &map, &found);
     map.frame(&mut scene);
@@ -78,7 +62,7 @@ pub(super) fn scene(case: &CaseResult, title: &str) -> Result<Option<Scene>, Fig
         significant(found.high, 3)
     );
     heading(&mut scene, title, &what)?;
-    upward(&mut scene, "x".to_owned(), &map);
+    upward(&mut scene, "x", &map)?;
     time_label(&mut scene, &map);
     scale(&mut scene, &map, &values);
     let top = map.bottom() + BETWEEN;
@@ -220,7 +204,7 @@ fn scale(scene: &mut Scene, map: &Plot, values: &Axis) {
         upwards: true,
         ..plain(
             "change of the denoiser".to_owned(),
-            (WIDTH - MARGIN - 20.0, map.top + 0.5 * map.height),
+            (BAR.1 + 330.0, map.top + 0.5 * map.height),
             LABEL,
         )
     });
@@ -266,7 +250,7 @@ fn directions(scene: &mut Scene, top: f64, all: &[Direction]) -> Result<(), Figu
     );
     plot.frame(scene);
     plot.y_ticks(scene, TICK_LABEL);
-    upward(scene, "deviations".to_owned(), &plot);
+    upward(scene, "std. deviations", &plot)?;
     let below = plot.bottom() + TICK + 2.9 * TICK_LABEL;
     let share: f64 = all.iter().map(|d| d.share).sum();
     let name = "principal direction of Cov(W), 1 = largest variance";
@@ -294,12 +278,8 @@ fn directions(scene: &mut Scene, top: f64, all: &[Direction]) -> Result<(), Figu
 fn account(scene: &mut Scene, top: f64, found: &GapFillingReport) -> Result<(), FigureError> {
     let rows = [
         (
-            "probability of the gap",
-            format!(
-                "{} ± {}",
-                significant(found.probability, 3),
-                significant(found.standard_error, 2)
-            ),
+            "probability over models",
+            with_error(found.probability, found.standard_error),
         ),
         ("   in the mean model", significant(found.unfilled, 3)),
         ("   with the fluctuation", significant(found.filled, 3)),

@@ -10,6 +10,7 @@ mod gap_filling;
 mod panel;
 mod paths;
 mod scene;
+mod sheet;
 mod sweep;
 
 use std::ffi::OsString;
