@@ -204,7 +204,7 @@ fn scale(scene: &mut Scene, map: &Plot, values: &Axis) {
         upwards: true,
         ..plain(
             "change of the denoiser".to_owned(),
-            (BAR.1 + 330.0, map.top + 0.5 * map.height),
+            (BAR.1 + 380.0, map.top + 0.5 * map.height),
             LABEL,
         )
     });
