@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use vkernel::report::decomposition::{Decomposition, Side, decompositions};
+use vkernel::report::paths::{
+    DOMINANT_PATHS, Direction, DominantPaths, GAP_FILLING, GapFillingReport, PathReport,
+};
 use vkernel::report::result::{
     CaseResult, ComparisonResult, DensityResult, Provenance, RunResult, SCHEMA, Seconds, Trust,
     TrustLevel,
 };
 use vkernel::report::{
     FigureError, ResultError, case_figure, comparison_table, comparison_table_of,
-    decomposition_figure, decomposition_table, decomposition_table_of, read_result, result_schema,
-    sweep_figure, write_atomic, write_figures,
+    decomposition_figure, decomposition_table, decomposition_table_of, gap_filling_figure,
+    paths_figure, read_result, result_schema, sweep_figure, write_atomic, write_figures,
 };
 
 const BINS: usize = 60;
@@ -833,6 +836,283 @@ fn a_plane_is_refused() {
     let error = case_figure(&case, &dir.path().join("short")).unwrap_err();
     assert!(matches!(error, FigureError::Malformed { .. }));
     assert!(files_in(dir.path()).is_empty());
+}
+
+/// Adds dominant paths and what fills a gap, of made-up shape.
+fn with_saddles(mut case: CaseResult) -> CaseResult {
+    let steps = 40;
+    let times: Vec<f64> = (0..=steps)
+        .map(|k| 10_f64.powf(-2.0 * f64::from(k) / f64::from(steps)))
+        .collect();
+    let path = |start: f64, end: f64| PathReport {
+        start,
+        end,
+        action: 2.0 * (end - start) * (end - start),
+        x: times.iter().map(|t| end + (start - end) * t * t).collect(),
+        response: (times[1..].iter().map(|t| (end - start) * 10.0 / t.sqrt())).collect(),
+    };
+    let ends = [-1.1, -0.9, -0.3, 0.2, 0.9, 1.3];
+    let paths = ends.into_iter().zip([-1.4, -0.6, 0.4, 0.9, 0.5, 1.4]);
+    let dominant = DominantPaths {
+        paths: paths.map(|(end, start)| path(start, end)).collect(),
+        times: times.clone(),
+    };
+    let positions: Vec<f64> = (0..31).map(|i| -1.5 + 0.1 * f64::from(i)).collect();
+    let coarse: Vec<f64> = times.iter().copied().step_by(2).collect();
+    let change = |t: f64, x: f64| 0.1 * (3.0 * x).sin() * (-(x * x)).exp() * t * (-4.0 * t).exp();
+    let edge = |low: f64, high: f64| times.iter().map(|t| low + (high - low) * t).collect();
+    let filling = GapFillingReport {
+        low: 0.4,
+        high: 0.6,
+        probability: 0.0123,
+        standard_error: 0.0004,
+        evaluations: 4000,
+        direct_evaluations: 80_000.0,
+        action: 0.83,
+        filled: 0.061,
+        unfilled: 0.0042,
+        directions: (1..=8)
+            .map(|rank| Direction {
+                rank,
+                standard_deviation: 0.1 / rank as f64,
+                deviations: [0.8, -0.6][rank % 2] / rank as f64,
+                share: 0.4 / (rank * rank) as f64,
+            })
+            .collect(),
+        weights_change: vec![0.1; 4],
+        denoiser_change: (coarse.iter())
+            .map(|t| positions.iter().map(|x| change(*t, *x)).collect())
+            .collect(),
+        times: coarse,
+        positions,
+        edges: [edge(0.4, 0.3), edge(0.6, 0.5)],
+        path_times: times,
+    };
+    case.diagnostics
+        .insert(DOMINANT_PATHS.to_string(), json!(dominant));
+    case.diagnostics
+        .insert(GAP_FILLING.to_string(), json!(filling));
+    case
+}
+
+#[test]
+fn saddles_are_drawn_beside_the_densities() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut case = with_saddles(synthetic_case(1e-2, 64));
+    case.case.clear();
+    let files = write_figures(&run_of(vec![case.clone()]), dir.path()).unwrap();
+    let names = [
+        "density.png",
+        "density.svg",
+        "gap-filling.png",
+        "gap-filling.svg",
+        "paths.png",
+        "paths.svg",
+    ];
+    assert_eq!(files_in(dir.path()), names);
+    for (file, texts) in [
+        (
+            "paths.svg",
+            [
+                "synthetic",
+                "action S",
+                "time t, from t_max at the left to t_min at the right, log scale",
+                "6 paths",
+            ],
+        ),
+        (
+            "gap-filling.svg",
+            [
+                "synthetic",
+                "change of the denoiser",
+                "0.01230 ± 0.00040",
+                "time t, from t_max at the left to t_min at the right, log scale",
+            ],
+        ),
+    ] {
+        let svg = fs::read_to_string(dir.path().join(file)).unwrap();
+        for text in texts {
+            assert!(
+                svg.contains(&format!(">\n{text}\n</text>")),
+                "no label '{text}' in {file}"
+            );
+        }
+    }
+    for file in ["paths.png", "gap-filling.png"] {
+        assert!(png_size(&dir.path().join(file)).0 >= 1600);
+    }
+    keep(&files);
+    // The same bytes again, from the file.
+    let path = dir.path().join("result.json");
+    write_atomic(&path, &serde_json::to_vec(&run_of(vec![case])).unwrap()).unwrap();
+    let again = tempfile::tempdir().unwrap();
+    for (a, b) in files
+        .iter()
+        .zip(write_figures(&read_result(&path).unwrap(), again.path()).unwrap())
+    {
+        assert_eq!(fs::read(a).unwrap(), fs::read(b).unwrap());
+    }
+}
+
+#[test]
+fn saddles_of_a_sweep_are_named_after_their_cases() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut second = with_saddles(synthetic_case(1e-2, 256));
+    second.diagnostics.remove(GAP_FILLING);
+    let run = run_of(vec![synthetic_case(1e-2, 64), second]);
+    write_figures(&run, dir.path()).unwrap();
+    let stem = "case-02-diffusion.t_min=0.01-training.samples=256";
+    let names = files_in(dir.path());
+    assert_eq!(names.len(), 2 * 4, "{names:?}");
+    assert!(names.contains(&format!("{stem}-paths.svg")), "{names:?}");
+}
+
+/// Draws a case after a change of its diagnostics; the message of the failure.
+fn undrawn(change: impl FnOnce(&mut BTreeMap<String, Value>)) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let mut case = with_saddles(synthetic_case(1e-2, 64));
+    change(&mut case.diagnostics);
+    let error = write_figures(&run_of(vec![case]), dir.path()).unwrap_err();
+    assert!(matches!(error, FigureError::Malformed { .. }), "{error}");
+    error.to_string()
+}
+
+#[test]
+fn saddles_that_contradict_themselves_are_refused() {
+    let paths = |pointer: &'static str, value: Value| {
+        undrawn(move |d| {
+            *d.get_mut(DOMINANT_PATHS)
+                .unwrap()
+                .pointer_mut(pointer)
+                .unwrap() = value
+        })
+    };
+    let filling = |pointer: &'static str, value: Value| {
+        undrawn(move |d| {
+            *d.get_mut(GAP_FILLING)
+                .unwrap()
+                .pointer_mut(pointer)
+                .unwrap() = value
+        })
+    };
+    for (message, expected) in [
+        (
+            paths("/paths/1/x", json!([0.0])),
+            "diagnostic 'dominant_paths': paths[1].x has 1 values, not 41",
+        ),
+        (
+            paths("/paths/0/response/3", json!(1e300)),
+            "diagnostic 'dominant_paths': paths[0].response has the value 1e300, which is no number to draw",
+        ),
+        (
+            // What JSON makes of a value that is not finite.
+            paths("/paths/0/response/3", json!(f64::NAN)),
+            "diagnostic 'dominant_paths': invalid type: null, expected f64",
+        ),
+        (
+            paths("/times/1", json!(2.0)),
+            "diagnostic 'dominant_paths': times do not decrease over two or more values",
+        ),
+        (
+            paths("/paths/0/action", json!(-1.0)),
+            "diagnostic 'dominant_paths': paths[0].action is -1, below 0",
+        ),
+        (
+            filling("/denoiser_change/2", json!([1.0, 2.0])),
+            "diagnostic 'gap_filling': denoiser_change[2] has 2 values, not 31",
+        ),
+        (
+            filling("/denoiser_change", json!([])),
+            "diagnostic 'gap_filling': denoiser_change has 0 rows, where there are 21 times",
+        ),
+        (
+            filling("/positions/4", json!(-7.0)),
+            "diagnostic 'gap_filling': positions do not increase over two or more values",
+        ),
+        (
+            filling("/edges/1", json!([])),
+            "diagnostic 'gap_filling': edges[1] has 0 values, not 41",
+        ),
+        (
+            filling("/high", json!(0.4)),
+            "diagnostic 'gap_filling': the gap from 0.4 to 0.4 is empty",
+        ),
+    ] {
+        assert_eq!(message, expected);
+    }
+    let not_paths = undrawn(|d| {
+        d.insert(DOMINANT_PATHS.to_string(), json!("x"));
+    });
+    assert!(not_paths.starts_with("diagnostic 'dominant_paths': "));
+}
+
+/// Every value replaced by others is drawn or refused: never a panic. Empty lists give no figure.
+#[test]
+fn no_saddles_make_the_figures_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut case = with_saddles(synthetic_case(1e-2, 64));
+    let stem = dir.path().join("figure");
+    let draw = |case: &CaseResult| {
+        [
+            paths_figure(case, "", &stem).map(|files| files.len()),
+            gap_filling_figure(case, "", &stem).map(|files| files.len()),
+        ]
+    };
+    for (key, pointers) in [
+        (
+            DOMINANT_PATHS,
+            ["/times/40", "/paths/2/x/7", "/paths/2/action"].as_slice(),
+        ),
+        (
+            GAP_FILLING,
+            &[
+                "/low",
+                "/probability",
+                "/positions/30",
+                "/denoiser_change/3/4",
+                "/edges/0/5",
+                "/directions/0/deviations",
+                "/directions/0/rank",
+            ],
+        ),
+    ] {
+        let good = case.diagnostics[key].clone();
+        for pointer in pointers {
+            for value in [
+                json!(1e199),
+                json!(-1e199),
+                json!(0),
+                json!(5e-324),
+                json!(null),
+            ] {
+                let mut changed = good.clone();
+                *changed.pointer_mut(pointer).unwrap() = value;
+                case.diagnostics.insert(key.to_string(), changed);
+                for drawn in draw(&case) {
+                    assert!(drawn.is_ok() || !drawn.unwrap_err().to_string().is_empty());
+                }
+            }
+        }
+        case.diagnostics.insert(key.to_string(), good);
+    }
+    case.diagnostics.insert(
+        DOMINANT_PATHS.to_string(),
+        json!({"times": [], "paths": []}),
+    );
+    let filling = case.diagnostics.get_mut(GAP_FILLING).unwrap();
+    for list in ["directions", "path_times"] {
+        filling[list] = json!([]);
+    }
+    filling["edges"] = json!([[], []]);
+    let [paths, map] = draw(&case);
+    assert_eq!((paths.unwrap(), map.unwrap()), (0, 2));
+    let filling = case.diagnostics.get_mut(GAP_FILLING).unwrap();
+    for list in ["times", "positions", "denoiser_change"] {
+        filling[list] = json!([]);
+    }
+    assert_eq!(draw(&case).map(Result::unwrap), [0, 0]);
+    case.diagnostics.clear();
+    assert_eq!(draw(&case).map(Result::unwrap), [0, 0]);
 }
 
 /// Copies figures to the directory that VKERNEL_KEEP_FIGURES names, for a person to look at.

@@ -26,6 +26,19 @@ pub(super) fn significant(value: f64, digits: usize) -> String {
     }
 }
 
+/// `value ± error`, both to the second digit of the error.
+pub(super) fn with_error(value: f64, error: f64) -> String {
+    let place = format!("{error:.1e}");
+    let exponent = place.rsplit_once('e').and_then(|(_, e)| e.parse().ok());
+    match exponent {
+        Some(e @ -6..=0) if error > 0.0 => {
+            let decimals = 1_usize.saturating_add_signed(-e);
+            format!("{value:.decimals$} ± {error:.decimals$}")
+        }
+        _ => format!("{} ± {}", significant(value, 3), significant(error, 2)),
+    }
+}
+
 /// A swept value: short, without the quotes of JSON.
 pub(super) fn swept_value(value: &Value) -> String {
     match value {
@@ -38,7 +51,7 @@ pub(super) fn swept_value(value: &Value) -> String {
 }
 
 /// Every digit of a real number, the shorter of the two notations.
-fn real(value: f64) -> String {
+pub(super) fn real(value: f64) -> String {
     let plain = value.to_string();
     let scientific = format!("{value:e}");
     let small = value != 0.0 && value.abs() < 1e-3;
@@ -90,6 +103,14 @@ pub(super) fn case_stem(result: &RunResult, index: usize) -> String {
     stem
 }
 
+/// Name of the files of one part of a case: the part's alone for a single case, else after the case's.
+pub(super) fn part_stem(result: &RunResult, index: usize, part: &str) -> String {
+    match result.cases.len() {
+        1 => part.to_owned(),
+        _ => format!("{}-{part}", case_stem(result, index)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +130,20 @@ mod tests {
             (-0.5, "-0.500"),
         ] {
             assert_eq!(significant(value, 3), expected);
+        }
+    }
+
+    #[test]
+    fn errors_say_which_digits_count() {
+        for (value, error, expected) in [
+            (0.001_16, 0.000_29, "0.00116 ± 0.00029"),
+            (0.0123, 0.0004, "0.01230 ± 0.00040"),
+            (0.5, 0.099_6, "0.50 ± 0.10"),
+            (0.5, 0.0, "0.500 ± 0"),
+            (1e-9, 1e-10, "1.00e-9 ± 1.0e-10"),
+            (1234.0, 55.0, "1234 ± 55"),
+        ] {
+            assert_eq!(with_error(value, error), expected);
         }
     }
 

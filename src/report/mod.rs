@@ -16,7 +16,8 @@ pub use atomic::write_atomic;
 pub use decomposition::{decomposition_table, decomposition_table_of};
 pub use densities::write_densities;
 pub use figure::{
-    FigureError, case_figure, decomposition_figure, sweep_figure, titled_case_figure, write_figures,
+    FigureError, case_figure, decomposition_figure, gap_filling_figure, paths_figure, sweep_figure,
+    titled_case_figure, write_figures,
 };
 pub use result::{ResultError, read_result, result_schema};
 pub use table::{comparison_table, comparison_table_of};

@@ -28,7 +28,7 @@ const BLACK: RGBColor = RGBColor(0, 0, 0);
 pub(super) const ORANGE: RGBColor = RGBColor(230, 159, 0);
 pub(super) const SKY_BLUE: RGBColor = RGBColor(86, 180, 233);
 pub(super) const BLUISH_GREEN: RGBColor = RGBColor(0, 158, 115);
-const BLUE: RGBColor = RGBColor(0, 114, 178);
+pub(super) const BLUE: RGBColor = RGBColor(0, 114, 178);
 const VERMILION: RGBColor = RGBColor(213, 94, 0);
 pub(super) const REDDISH_PURPLE: RGBColor = RGBColor(204, 121, 167);
 
@@ -218,13 +218,13 @@ fn curve(
     let per_length = |masses: &[f64]| -> Result<Vec<f64>, FigureError> {
         if masses.len() + 1 != edges.len() {
             return Err(FigureError::Malformed {
-                density: name.to_string(),
+                part: format!("density '{name}'"),
                 message: format!("{} values over {} edges", masses.len(), edges.len()),
             });
         }
         if let Some(mass) = masses.iter().find(|mass| !mass.is_finite()) {
             return Err(FigureError::Malformed {
-                density: name.to_string(),
+                part: format!("density '{name}'"),
                 message: format!("the mass {mass} is not finite"),
             });
         }

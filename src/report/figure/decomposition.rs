@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::FigureError;
 use super::curves::{BLUISH_GREEN, ORANGE, REDDISH_PURPLE, SKY_BLUE};
-use super::panel::{QUIET, ticks};
+use super::panel::{FRAME_WIDTH, QUIET, TICK, tick_left, ticks};
 use super::scene::{Align, Bar, INK, Scene, Text, text_width};
 use super::sweep::{fitting, plain, short_names};
 use crate::report::decomposition::{Decomposition, Side, decompositions};
@@ -35,8 +35,6 @@ const PANEL_HEIGHT: f64 = 1150.0;
 /// Least room for one pair, and the widest bar.
 const GROUP: f64 = 230.0;
 const WIDEST_BAR: f64 = 360.0;
-const FRAME_WIDTH: f64 = 5.0;
-const TICK: f64 = 20.0;
 const SWATCH: f64 = 110.0;
 const SOLID: f64 = 0.9;
 const LIGHT: f64 = 0.3;
@@ -351,19 +349,8 @@ impl Sheet<'_> {
         }
         for (value, label) in ticks(self.y.0, self.y.1, 6) {
             let y = self.y_at(frame, value);
-            scene.line(
-                &[(frame.left - TICK, y), (frame.left, y)],
-                INK,
-                FRAME_WIDTH,
-                &[],
-            );
-            if numbered {
-                let at = (frame.left - TICK - 0.3 * TICK_LABEL, y + 0.36 * TICK_LABEL);
-                scene.text(Text {
-                    align: Align::Right,
-                    ..plain(label, at, TICK_LABEL)
-                });
-            }
+            let label = if numbered { label } else { String::new() };
+            tick_left(scene, (frame.left, y), label, TICK_LABEL);
         }
         let sides = (frame.left, frame.left + frame.width);
         scene.frame(sides, (frame.top, bottom), FRAME_WIDTH);

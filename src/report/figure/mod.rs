@@ -1,10 +1,16 @@
 //! Figures of a result: learned densities, predicted and trained, as SVG and PNG.
 
+mod axis;
 mod case;
+mod color;
 mod curves;
 mod decomposition;
+mod diagnostic;
+mod gap_filling;
 mod panel;
+mod paths;
 mod scene;
+mod sheet;
 mod sweep;
 
 use std::ffi::OsString;
@@ -14,7 +20,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 use super::atomic::write_atomic;
-use super::format::{case_stem, swept_title};
+use super::format::{case_stem, part_stem, swept_title};
 use super::result::{CaseResult, RunResult};
 use curves::Curves;
 use scene::Scene;
@@ -24,8 +30,9 @@ use scene::Scene;
 pub enum FigureError {
     #[error("figures are drawn for data on the line; this case has {dim} coordinates")]
     Dimension { dim: usize },
-    #[error("density '{density}': {message}")]
-    Malformed { density: String, message: String },
+    /// A density or a diagnostic that contradicts itself.
+    #[error("{part}: {message}")]
+    Malformed { part: String, message: String },
     #[error("this case has no densities to draw")]
     Empty,
     #[error("a sweep figure needs at least two cases, the result has {cases}")]
@@ -96,31 +103,60 @@ pub fn decomposition_figure(
     write_pages(&decomposition::scenes(result)?, path_stem)
 }
 
-/// Draws everything there is to draw of a result into the directory `dir`: `density.svg` and `.png` of a single case, or
-/// `case-<n>-<swept values>.*` of every case and `sweep.*` with all of them; `decomposition.*` where objectives are swept. Returns the files in this order.
+/// Draws the dominant paths of a saddle-point prediction, x and the response field along them, and writes `<path_stem>.svg`
+/// and `<path_stem>.png`; nothing when the case's diagnostics hold no paths.
 ///
 /// # Errors
-/// As [`case_figure`].
+/// Diagnostics that contradict themselves, or a file that cannot be written.
+pub fn paths_figure(
+    case: &CaseResult,
+    title: &str,
+    path_stem: &Path,
+) -> Result<Vec<PathBuf>, FigureError> {
+    write_pages(paths::scene(case, title)?.as_slice(), path_stem)
+}
+
+/// Draws what fills a gap: the change of the denoiser, the paths to the gap's edges, the directions of the weights that carry
+/// the change. Writes `<path_stem>.svg` and `<path_stem>.png`; nothing when the case's diagnostics hold no gap.
+///
+/// # Errors
+/// As [`paths_figure`].
+pub fn gap_filling_figure(
+    case: &CaseResult,
+    title: &str,
+    path_stem: &Path,
+) -> Result<Vec<PathBuf>, FigureError> {
+    write_pages(gap_filling::scene(case, title)?.as_slice(), path_stem)
+}
+
+/// Draws everything there is to draw of a result into the directory `dir`: `density.svg` and `.png` of a single case, or
+/// `case-<n>-<swept values>.*` of every case and `sweep.*` with all of them; `decomposition.*` where objectives are swept.
+/// Cases whose saddle points were found have `paths.*` too, and `gap-filling.*` where a gap was asked for; in a sweep these
+/// names follow the case's. Returns the files, case by case.
+///
+/// # Errors
+/// As [`case_figure`] and [`paths_figure`].
 pub fn write_figures(result: &RunResult, dir: &Path) -> Result<Vec<PathBuf>, FigureError> {
-    let name = run_name(result);
-    if let [case] = result.cases.as_slice() {
-        let title = joined(name, &swept_title(&case.case));
-        return titled_case_figure(case, &title, &dir.join(case_stem(result, 0)));
-    }
-    let figures: Vec<Vec<PathBuf>> = result
-        .cases
-        .par_iter()
-        .enumerate()
-        .map(|(index, case)| {
-            let title = joined(name, &swept_title(&case.case));
-            titled_case_figure(case, &title, &dir.join(case_stem(result, index)))
-        })
+    let figures: Vec<Vec<PathBuf>> = (0..result.cases.len())
+        .into_par_iter()
+        .map(|index| case_figures(result, index, dir))
         .collect::<Result<_, _>>()?;
     let mut written: Vec<PathBuf> = figures.into_iter().flatten().collect();
-    if !result.cases.is_empty() {
+    if result.cases.len() > 1 {
         written.extend(sweep_figure(result, &dir.join("sweep"))?);
         written.extend(decomposition_figure(result, &dir.join("decomposition"))?);
     }
+    Ok(written)
+}
+
+/// All figures of one case.
+fn case_figures(result: &RunResult, index: usize, dir: &Path) -> Result<Vec<PathBuf>, FigureError> {
+    let case = &result.cases[index];
+    let title = joined(run_name(result), &swept_title(&case.case));
+    let mut written = titled_case_figure(case, &title, &dir.join(case_stem(result, index)))?;
+    let stem = |part: &str| dir.join(part_stem(result, index, part));
+    written.extend(paths_figure(case, &title, &stem("paths"))?);
+    written.extend(gap_filling_figure(case, &title, &stem("gap-filling"))?);
     Ok(written)
 }
 

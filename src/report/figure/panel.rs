@@ -11,8 +11,8 @@ pub(super) const MARK: RGBColor = RGBColor(90, 90, 90);
 pub(super) const QUIET: RGBColor = RGBColor(85, 85, 85);
 const DATA_FILL: f64 = 0.28;
 const BAND_FILL: f64 = 0.25;
-const FRAME_WIDTH: f64 = 5.0;
-const TICK: f64 = 20.0;
+pub(super) const FRAME_WIDTH: f64 = 5.0;
+pub(super) const TICK: f64 = 20.0;
 
 /// A frame in the scene and the ranges that it shows.
 #[derive(Debug, Clone, Copy)]
@@ -135,42 +135,16 @@ impl Panel {
         // A number and the air around it take about four em.
         let wanted = (self.width / (4.5 * em)).clamp(3.0, 6.0) as usize;
         for (value, label) in ticks(self.x.0, self.x.1, wanted) {
-            let x = self.x_at(value);
-            let foot = [(x, self.bottom()), (x, self.bottom() + TICK)];
-            scene.line(&foot, INK, FRAME_WIDTH, &[]);
-            if labels {
-                scene.text(Text {
-                    content: label,
-                    at: (x, self.bottom() + TICK + 1.05 * em),
-                    em,
-                    color: INK,
-                    align: Align::Centre,
-                    upwards: false,
-                });
-            }
+            let label = if labels { label } else { String::new() };
+            tick_below(scene, (self.x_at(value), self.bottom()), label, em);
         }
     }
 
     /// Tick marks to the left of the frame, with or without numbers.
     pub fn y_ticks(&self, scene: &mut Scene, em: f64, labels: bool) {
         for (value, label) in ticks(0.0, self.y_max, 5) {
-            let y = self.y_at(value);
-            scene.line(
-                &[(self.left - TICK, y), (self.left, y)],
-                INK,
-                FRAME_WIDTH,
-                &[],
-            );
-            if labels {
-                scene.text(Text {
-                    content: label,
-                    at: (self.left - TICK - 0.3 * em, y + 0.36 * em),
-                    em,
-                    color: INK,
-                    align: Align::Right,
-                    upwards: false,
-                });
-            }
+            let label = if labels { label } else { String::new() };
+            tick_left(scene, (self.left, self.y_at(value)), label, em);
         }
     }
 
@@ -206,6 +180,38 @@ fn in_order_of_paint(curves: &Curves) -> Vec<&Curve> {
     let mut order: Vec<&Curve> = curves.curves.iter().collect();
     order.sort_by_key(|c| (Some(&c.name) == curves.leading.as_ref(), c.role));
     order
+}
+
+/// A tick mark under the foot of a frame, with its number.
+pub(super) fn tick_below(scene: &mut Scene, (x, bottom): (f64, f64), label: String, em: f64) {
+    scene.line(&[(x, bottom), (x, bottom + TICK)], INK, FRAME_WIDTH, &[]);
+    let at = (x, bottom + TICK + 1.05 * em);
+    number(scene, label, at, Align::Centre, em);
+}
+
+/// A tick mark to the left of a frame.
+pub(super) fn tick_left(scene: &mut Scene, (left, y): (f64, f64), label: String, em: f64) {
+    scene.line(&[(left - TICK, y), (left, y)], INK, FRAME_WIDTH, &[]);
+    let at = (left - TICK - 0.3 * em, y + 0.36 * em);
+    number(scene, label, at, Align::Right, em);
+}
+
+/// A tick mark to the right of a frame.
+pub(super) fn tick_right(scene: &mut Scene, (right, y): (f64, f64), label: String, em: f64) {
+    scene.line(&[(right, y), (right + TICK, y)], INK, FRAME_WIDTH, &[]);
+    let at = (right + TICK + 0.3 * em, y + 0.36 * em);
+    number(scene, label, at, Align::Left, em);
+}
+
+fn number(scene: &mut Scene, content: String, at: (f64, f64), align: Align, em: f64) {
+    scene.text(Text {
+        content,
+        at,
+        em,
+        color: INK,
+        align,
+        upwards: false,
+    });
 }
 
 /// Round numbers from `low` to `high`, about `wanted` of them, with their labels.

@@ -62,7 +62,6 @@ pub(super) struct Text {
 
 #[derive(Debug, Clone)]
 enum Item {
-    /// A path of horizontal and vertical segments.
     Line {
         points: Vec<(f64, f64)>,
         color: RGBColor,
@@ -98,7 +97,7 @@ impl Scene {
         }
     }
 
-    /// Adds a path of horizontal and vertical segments, with alternating lengths of dash and gap (none: solid).
+    /// Adds a path, with alternating lengths of dash and gap (none: solid).
     pub fn line(&mut self, points: &[(f64, f64)], color: RGBColor, width: f64, dashes: &[f64]) {
         let pieces = if dashes.is_empty() {
             vec![points.to_vec()]
@@ -319,6 +318,9 @@ fn paint(backend: &mut BitMapBackend, item: &Item) -> Result<(), FigureError> {
             width,
         } => {
             let style = ShapeStyle::from(*color).filled();
+            if points.windows(2).any(|pair| is_slanted(pair[0], pair[1])) {
+                return paint_slanted(backend, points, *width, &style);
+            }
             let last = points.len().saturating_sub(2);
             for (i, pair) in points.windows(2).enumerate() {
                 let bar = thick(pair[0], pair[1], *width, i > 0, i < last);
@@ -353,6 +355,45 @@ fn paint_bar(backend: &mut BitMapBackend, bar: Bar, style: &ShapeStyle) -> Resul
         // A filled plotters rectangle on a bitmap ends before its lower right corner.
         backend
             .draw_rect((left, top), (right, bottom), style, true)
+            .map_err(drawing)?;
+    }
+    Ok(())
+}
+
+fn is_slanted(from: (f64, f64), to: (f64, f64)) -> bool {
+    from.0 != to.0 && from.1 != to.1
+}
+
+/// Paints a path of any direction with round joints, which need no thought about angles.
+fn paint_slanted(
+    backend: &mut BitMapBackend,
+    points: &[(f64, f64)],
+    width: f64,
+    style: &ShapeStyle,
+) -> Result<(), FigureError> {
+    let half = 0.5 * width;
+    for pair in points.windows(2) {
+        let (from, to) = (pair[0], pair[1]);
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let length = dx.hypot(dy);
+        if length == 0.0 {
+            continue;
+        }
+        let (nx, ny) = (-half * dy / length, half * dx / length);
+        let corners = [
+            (from.0 + nx, from.1 + ny),
+            (to.0 + nx, to.1 + ny),
+            (to.0 - nx, to.1 - ny),
+            (from.0 - nx, from.1 - ny),
+        ];
+        backend
+            .fill_polygon(corners.map(whole), style)
+            .map_err(drawing)?;
+    }
+    let inner = 1..points.len().saturating_sub(1);
+    for joint in points.get(inner).unwrap_or_default() {
+        backend
+            .draw_circle(whole(*joint), half.floor() as u32, style, true)
             .map_err(drawing)?;
     }
     Ok(())
@@ -397,7 +438,7 @@ fn dashed(points: &[(f64, f64)], pattern: &[f64]) -> Vec<Vec<(f64, f64)>> {
     for pair in points.windows(2) {
         let (mut from, to) = (pair[0], pair[1]);
         loop {
-            let length = (to.0 - from.0).abs() + (to.1 - from.1).abs();
+            let length = (to.0 - from.0).hypot(to.1 - from.1);
             let inked = index % 2 == 0;
             if length <= left {
                 left -= length;
