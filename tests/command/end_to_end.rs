@@ -57,6 +57,76 @@ fn run_writes_a_whole_result() {
     assert_eq!(density(&result, 0, "gaussian-field")["models"], 100);
 }
 
+/// The saddle points bring their density, the dominant paths and what fills a gap, as numbers and as figures.
+#[test]
+fn saddles_with_their_paths_and_a_gap() {
+    let place = Place::with(SMALL);
+    let settings = [
+        "predict.methods=[\"saddle\",\"gaussian-field\"]",
+        "predict.starts=8",
+        "predict.gap=[-0.3,0.3]",
+        "training.samples=2000",
+    ];
+    let mut words = vec!["predict", "spec.toml"];
+    for setting in settings {
+        words.extend(["--set", setting]);
+    }
+    place.succeed(&words);
+    let files = place.names("out/spec");
+    for file in [
+        "paths.png",
+        "paths.svg",
+        "gap-filling.png",
+        "gap-filling.svg",
+    ] {
+        assert!(files.iter().any(|f| f == file), "{files:?}");
+    }
+    let result = place.json("out/spec/result.json");
+    let diagnostics = &result["cases"][0]["diagnostics"];
+    let account = &diagnostics["saddle"];
+    let count = |key: &str| account[key].as_u64().unwrap();
+    let without: u64 = account["pairs_without_minimum"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|n| n.as_u64().unwrap())
+        .sum();
+    let pairs = count("pairs_with_one_minimum") + count("pairs_with_several_minima") + without;
+    assert_eq!(pairs, 8 * 30);
+    // The gap's probability, by importance sampling, against the mass of the drawn densities in its bins.
+    let gap = &diagnostics["gap_filling"];
+    let field = numbers(&density(&result, 0, "gaussian-field")["mass"]);
+    let edges = numbers(&result["cases"][0]["edges"][0]);
+    let drawn: f64 = (0..30)
+        .map(|i| {
+            let (low, high) = (edges[i].max(-0.3), edges[i + 1].min(0.3));
+            field[i] * (high - low).max(0.0) / (edges[i + 1] - edges[i])
+        })
+        .sum();
+    let (p, se) = (
+        gap["probability"].as_f64().unwrap(),
+        gap["standard_error"].as_f64().unwrap(),
+    );
+    // Five standard errors of both: 100 draws each, the density's taken as uncertain as the other.
+    assert!((p - drawn).abs() < 5.0 * 1.5 * se, "{p} +- {se}, {drawn}");
+    assert!(gap["filled"].as_f64().unwrap() > gap["unfilled"].as_f64().unwrap());
+}
+
+/// White noise that is too strong to expand in: the other methods stand, and a warning says why one is missing.
+#[test]
+fn saddles_of_strong_noise_are_refused() {
+    let place = Place::with(NAIVE);
+    let methods = "predict.methods=[\"saddle\",\"fokker-planck\"]";
+    let noise = "model.kappa=1.0";
+    let done = place.succeed(&["predict", "spec.toml", "--set", methods, "--set", noise]);
+    let result = place.json("out/spec/result.json");
+    let densities = &result["cases"][0]["densities"];
+    assert!(densities.get("saddle").is_none() && densities.get("fokker-planck").is_some());
+    let warnings = &result["cases"][0]["diagnostics"]["warnings"];
+    assert!(warnings[0].as_str().unwrap().starts_with("saddle: "));
+    assert!(done.out.contains("warning: saddle: "), "{}", done.out);
+}
+
 /// Cases that differ only in what is predicted have one ensemble between them, and each its own methods.
 #[test]
 fn statistics_share_their_models() {
