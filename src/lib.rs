@@ -21,7 +21,7 @@
 //! | [`action`] | the discretised path integral: one action in three forms with exact derivatives; white noise with its extremals |
 //! | [`histogram`] | binned densities |
 //! | [`compare`] | distances between densities, their noise floors, agreement of bands, gap mass |
-//! | [`density`] | the solvers: mean-field, semiclassical, gaussian-field (with or without a layer), sample-sum, fokker-planck |
+//! | [`density`] | the solvers: mean-field, semiclassical with loop corrections, saddle (linear families and white noise), gaussian-field (with or without a layer), sample-sum, fokker-planck |
 //! | [`monte_carlo`] | ensembles of trained models, sampled |
 //! | [`spec`] | the input edge: spec files, overrides, sweeps, and their errors |
 //! | [`mod@derive`] | the formulas behind one experiment, as text, LaTeX and SymPy |

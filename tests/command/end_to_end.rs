@@ -112,6 +112,30 @@ fn saddles_with_their_paths_and_a_gap() {
     assert!(gap["filled"].as_f64().unwrap() > gap["unfilled"].as_f64().unwrap());
 }
 
+/// A gap beyond what the mean model reaches is a warning, one that holds everything has probability one.
+#[test]
+fn gaps_at_the_ends() {
+    let place = Place::with(SMALL);
+    let solve = |gap: &str| {
+        let gap = format!("predict.gap={gap}");
+        let methods = "predict.methods=[\"saddle\"]";
+        let words = ["predict", "spec.toml", "--set", methods, "--set", &gap];
+        place.succeed(&[&words[..], &["--set", "predict.starts=8"]].concat());
+        place.json("out/spec/result.json")["cases"][0]["diagnostics"].clone()
+    };
+    let all = solve("[-2.0,2.0]");
+    let p = all["gap_filling"]["probability"].as_f64().unwrap();
+    assert!((0.5..1.5).contains(&p), "{p}");
+    let beyond = solve("[1.9999,2.0]");
+    if beyond.get("gap_filling").is_none() {
+        let warning = beyond["warnings"][0].as_str().unwrap();
+        assert!(
+            warning.starts_with("predict.gap: the mean model"),
+            "{warning}"
+        );
+    }
+}
+
 /// White noise that is too strong to expand in: the other methods stand, and a warning says why one is missing.
 #[test]
 fn saddles_of_strong_noise_are_refused() {

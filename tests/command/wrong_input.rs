@@ -152,7 +152,7 @@ const WRONG: [Wrong; 21] = [
         "fokker",
         "predict.methods[0]",
         "\"fokker-planck\"",
-        "\"mean-field\" | \"semiclassical\" | \"gaussian-field\"",
+        "\"mean-field\" | \"semiclassical\" | \"saddle\" | \"gaussian-field\"",
     ),
     (
         "steps = 20",

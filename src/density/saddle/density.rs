@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use super::{LineEnd, SaddleLines, Tracing};
-use crate::action::{Action, FlowMap, Start, WhitenedFlow};
+use crate::action::{Action, Start, WhitenedFlow};
 use crate::compare::total_variation;
 use crate::density::{DensityError, Estimate};
 use crate::histogram::{Bins, Masses};
@@ -304,7 +304,6 @@ fn dominant(
         action,
         start: Start::At(start),
     };
-    debug_assert_eq!(map.dim(), action.rank());
     let least = lines
         .at(&map, end)?
         .into_iter()

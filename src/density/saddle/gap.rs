@@ -79,10 +79,10 @@ pub fn gap_filling(
             high: gap.1,
         });
     }
-    target.near = 0.5 * (first.low + first.high).clamp(-2.0 * REACH, 2.0 * REACH);
+    target.near = first.middle();
     let eta = target.optimum(&mean)?;
     let here = target.edges(&eta, target.near, SMOOTH_EDGE)?;
-    let near = 0.5 * (here.low + here.high);
+    let near = here.middle();
     let weights: Vec<f64> = (0..draws as u64)
         .into_par_iter()
         .map(|i| target.weight(&eta, near, seed, i))
@@ -94,7 +94,8 @@ pub fn gap_filling(
         .map(|w| (w - probability).powi(2))
         .sum::<f64>()
         / (n - 1.0);
-    let path = |xi: f64| target.map.path(&eta.clone().push(xi));
+    // An edge out of reach is shown by the outermost path.
+    let path = |xi: f64| target.map.path(&eta.clone().push(xi.clamp(-REACH, REACH)));
     Ok(GapFilling {
         gap,
         action: 0.5 * eta.norm_squared(),
@@ -116,6 +117,11 @@ struct Edges {
 }
 
 impl Edges {
+    /// Between the edges; of one that is out of reach (infinite) the outermost start counts.
+    fn middle(&self) -> f64 {
+        0.5 * (self.low.clamp(-REACH, REACH) + self.high.clamp(-REACH, REACH))
+    }
+
     fn mass(&self) -> f64 {
         // Both in the same tail: differences of small numbers, not of numbers near one.
         if self.low > 0.0 {

@@ -252,14 +252,20 @@ impl<'a> Job<'a> {
             saddle_density(&action, sigma, predict.starts, seed, bins).map_err(&failed)?;
         saddles::describe(&solution, self.generator.times(), set);
         if let Some(gap) = predict.gap {
-            let filling = gap_filling(&action, sigma, gap, predict.draws, seed).map_err(&failed)?;
             let map = saddles::FillingMap {
                 problem: self.problem,
                 family: self.family,
                 times: self.generator.times(),
                 bins,
             };
-            saddles::describe_filling(&filling, &kernel, &map, set);
+            match gap_filling(&action, sigma, gap, predict.draws, seed) {
+                Ok(filling) => saddles::describe_filling(&filling, &kernel, &map, set),
+                // The density stands without it.
+                Err(
+                    refusal @ (DensityError::GapOutOfReach { .. } | DensityError::Optimum { .. }),
+                ) => set.warnings.push(format!("predict.gap: {refusal}")),
+                Err(error) => return Err(failed(error)),
+            }
         }
         Ok(solution.estimate)
     }
