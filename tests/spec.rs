@@ -670,11 +670,19 @@ fn the_memory_of_a_case_is_estimated() {
         need.statistics,
         12 * 8 * 8 * 8 + 5 * need.nodes * (8 + 24) * 8
     );
-    // Loop corrections: a matrix of 8 fluctuations by 8 features of space at every step.
-    let with_loops = read(&format!("{SHORT}[predict]\none_loop = true\n"));
-    let experiment = &with_loops.cases[0].experiment;
-    let more = vkernel::spec::MemoryEstimate::of(experiment).statistics - need.statistics;
-    assert_eq!(more, 8 * 8 * 8 * experiment.sampler.steps as u64);
+    // The action: the factor of the covariance, and 8 fluctuations by 8 features of space at every step. With saddles, two
+    // vectors of 8 for each of 400 points of the lines of 10 starts.
+    let steps = spec.cases[0].experiment.sampler.steps as u64;
+    let action = 8 * (8 * 8 + 8 * 8 * steps);
+    let lines = 10 * 400 * 2 * 8 * 8;
+    for (predict, expected) in [
+        ("one_loop = true", action),
+        ("methods = [\"saddle\"]\nstarts = 10", action + lines),
+    ] {
+        let with = read(&format!("{SHORT}[predict]\n{predict}\n"));
+        let more = vkernel::spec::MemoryEstimate::of(&with.cases[0].experiment).statistics;
+        assert_eq!(more - need.statistics, expected, "{predict}");
+    }
     // Two running averages: sums, squares and 200 bootstrap replicates, and 1537 counts, per bin. The number of models
     // does not enter.
     assert_eq!(need.densities, 2 * 60 * (8 * 202 + 4 * 1537 + 8));

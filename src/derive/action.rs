@@ -7,11 +7,24 @@ use crate::family::Family;
 use crate::problem::Prediction;
 use crate::symbolic::Expr;
 
+/// What the path integral averages over.
+fn averaged(experiment: &Experiment) -> &'static str {
+    match (&experiment.family, experiment.sampler.process) {
+        (Family::Linear(_), Process::PfOde) => {
+            "The map from x_T to x_0 is deterministic for one trained model. Its average over training sets is the path integral (T4); p is the response field."
+        }
+        (Family::Linear(_), Process::ReverseSde { .. }) => {
+            "The average over training sets and over the sampler's own noise is the path integral (T4); p is the response field."
+        }
+        (Family::Naive(_), _) => {
+            "Noise enters afresh at every step; the average over it is the path integral (T4); p is the response field."
+        }
+    }
+}
+
 pub(super) fn section(experiment: &Experiment, process: &ProcessForms) -> Section {
     let mut parts = vec![
-        Part::text(
-            "The map from x_T to x_0 is deterministic for one trained model. Its average over training sets is the path integral (T4); p is the response field.",
-        ),
+        Part::text(averaged(experiment)),
         Part::formula(
             "q(x_0 | x_T) = int Dp Dx exp{i int p (x' + beta x + D s_avg) dt - (1/2) int int p V p' dt dt' + higher cumulants}",
             r"q(x_0 \mid x_T) = \int \mathcal{D}p \, \mathcal{D}x \, \exp\left\{ i \int p_t \left(\dot{x}_t + \beta x_t + D s_{\mathrm{avg}}\right) \mathrm{d}t - \frac{1}{2} \iint p_t V(x_t, t; x_{t'}, t') p_{t'} \, \mathrm{d}t \, \mathrm{d}t' + \cdots \right\}",
