@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use vkernel::density::DominantPath;
 use vkernel::report::decomposition::{Decomposition, Side, decompositions};
 use vkernel::report::paths::{
-    DOMINANT_PATHS, Direction, DominantPaths, GAP_FILLING, GapFillingReport, PathReport,
+    DOMINANT_PATHS, Direction, DominantPaths, GAP_FILLING, GapFillingReport,
 };
 use vkernel::report::result::{
     CaseResult, ComparisonResult, DensityResult, Provenance, RunResult, SCHEMA, Seconds, Trust,
@@ -844,7 +845,7 @@ fn with_saddles(mut case: CaseResult) -> CaseResult {
     let times: Vec<f64> = (0..=steps)
         .map(|k| 10_f64.powf(-2.0 * f64::from(k) / f64::from(steps)))
         .collect();
-    let path = |start: f64, end: f64| PathReport {
+    let path = |start: f64, end: f64| DominantPath {
         start,
         end,
         action: 2.0 * (end - start) * (end - start),

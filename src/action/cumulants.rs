@@ -2,7 +2,8 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::{Action, add};
+use super::{Action, PathJet, add};
+use crate::family::features::kronecker;
 use crate::statistics::SampleSum;
 
 /// The cumulant generating function K(u) = ln E exp(u . (W - mean)) of the weights.
@@ -51,16 +52,6 @@ pub struct ResponseAction {
     pub by_path: DVector<f64>,
     /// By theta_0 ... theta_{N-1}.
     pub by_response: DVector<f64>,
-}
-
-/// Features of a path with their derivatives in x, F x N each, times the coefficients of the steps.
-struct FeatureJet {
-    value: DMatrix<f64>,
-    slope: DMatrix<f64>,
-    second: DMatrix<f64>,
-    residual: DVector<f64>,
-    growth: DVector<f64>,
-    curvature: DVector<f64>,
 }
 
 impl Action<'_> {
@@ -120,34 +111,10 @@ impl Action<'_> {
         (by_path, by_response)
     }
 
-    fn feature_jet(&self, path: &[f64]) -> FeatureJet {
-        assert_eq!(path.len(), self.len() + 1);
-        let n = self.len();
-        let space = self.space();
-        let (m, f) = (space.len(), self.mean.len());
-        let mut jet = FeatureJet {
-            value: DMatrix::zeros(f, n),
-            slope: DMatrix::zeros(f, n),
-            second: DMatrix::zeros(f, n),
-            residual: DVector::zeros(n),
-            growth: DVector::zeros(n),
-            curvature: DVector::zeros(n),
-        };
-        let (mut v, mut d, mut c) = (vec![0.0; m], vec![0.0; m], vec![0.0; m]);
-        for (k, step) in self.steps.iter().enumerate() {
-            space.jet(path[k], &mut v, &mut d, &mut c);
-            jet.residual[k] = path[k + 1] - step.c * path[k] - step.contract(&self.mean, &v);
-            jet.growth[k] = step.c + step.contract(&self.mean, &d);
-            jet.curvature[k] = step.contract(&self.mean, &c);
-            for (out, s) in [
-                (&mut jet.value, &v),
-                (&mut jet.slope, &d),
-                (&mut jet.second, &c),
-            ] {
-                let product = crate::family::features::kronecker(s, &step.clock);
-                out.column_mut(k).copy_from_slice(&product);
-            }
-        }
-        jet
+    /// The path's jet with the F features of a step, times its coefficients, instead of the r responses to eta.
+    fn feature_jet(&self, path: &[f64]) -> PathJet {
+        self.jet_of(path, self.mean.len(), |step, s, mut column| {
+            column.copy_from_slice(&kronecker(s.as_slice(), &step.clock));
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! The steps of the sampler with the law of the field on them.
 
-use nalgebra::{DMatrix, DVector};
+use nalgebra::{DMatrix, DVector, DVectorViewMut};
 
 use super::ActionError;
 use crate::family::Linear;
@@ -172,17 +172,29 @@ impl<'a> Action<'a> {
     /// # Panics
     /// When `path` has another length.
     pub fn jet(&self, path: &[f64]) -> PathJet {
+        self.jet_of(path, self.rank(), |step, s, mut column| {
+            column.gemv(1.0, &step.response, s, 0.0);
+        })
+    }
+
+    /// The jet with columns of `rows` numbers that `fill` makes of the features of space, or their derivatives.
+    pub(super) fn jet_of(
+        &self,
+        path: &[f64],
+        rows: usize,
+        fill: impl Fn(&ActionStep, &DVector<f64>, DVectorViewMut<'_, f64>),
+    ) -> PathJet {
         assert_eq!(path.len(), self.len() + 1);
-        let (n, rank) = (self.len(), self.rank());
+        let n = self.len();
         let space = self.space();
         let m = space.len();
         let mut jet = PathJet {
             residual: DVector::zeros(n),
             growth: DVector::zeros(n),
             curvature: DVector::zeros(n),
-            value: DMatrix::zeros(rank, n),
-            slope: DMatrix::zeros(rank, n),
-            second: DMatrix::zeros(rank, n),
+            value: DMatrix::zeros(rows, n),
+            slope: DMatrix::zeros(rows, n),
+            second: DMatrix::zeros(rows, n),
         };
         let (mut v, mut d, mut c) = (DVector::zeros(m), DVector::zeros(m), DVector::zeros(m));
         for (k, step) in self.steps.iter().enumerate() {
@@ -195,9 +207,9 @@ impl<'a> Action<'a> {
             jet.residual[k] = path[k + 1] - step.c * path[k] - step.mean.dot(&v);
             jet.growth[k] = step.c + step.mean.dot(&d);
             jet.curvature[k] = step.mean.dot(&c);
-            jet.value.column_mut(k).gemv(1.0, &step.response, &v, 0.0);
-            jet.slope.column_mut(k).gemv(1.0, &step.response, &d, 0.0);
-            jet.second.column_mut(k).gemv(1.0, &step.response, &c, 0.0);
+            fill(step, &v, jet.value.column_mut(k));
+            fill(step, &d, jet.slope.column_mut(k));
+            fill(step, &c, jet.second.column_mut(k));
         }
         jet
     }

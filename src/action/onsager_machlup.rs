@@ -4,8 +4,7 @@ use nalgebra::{DMatrix, DVector};
 
 use super::{Action, ActionError, PathJet, add};
 use crate::numerics::linalg;
-
-const LOG_2_PI: f64 = 1.837_877_066_409_345_5;
+use crate::numerics::normal::LOG_2_PI;
 
 /// What stands for V^-1 where V is singular: it has rank r at most, and close points make it nearly so.
 #[derive(Debug, Clone, Copy, PartialEq)]

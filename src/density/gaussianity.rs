@@ -33,9 +33,7 @@ pub fn gaussianity(
 ) -> Result<Gaussianity, DensityError> {
     let p = samples as f64;
     let sigma = problem.diffusion.sigma(problem.t_max);
-    let starts: Vec<f64> = (0..STARTS)
-        .map(|i| sigma * normal::quantile((i as f64 + 0.5) / STARTS as f64))
-        .collect();
+    let starts: Vec<f64> = normal::strata(STARTS).map(|z| sigma * z).collect();
     let tangents = flow_tangents(problem, family, flow, &equivalent.weights, &starts)?;
     let (population, solution) = (&equivalent.population, &equivalent.coarse);
     let weights = population.weights();

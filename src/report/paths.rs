@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::density::DominantPath;
+
 /// Keys of a case's diagnostics.
 pub const DOMINANT_PATHS: &str = "dominant_paths";
 pub const GAP_FILLING: &str = "gap_filling";
@@ -11,20 +13,7 @@ pub const GAP_FILLING: &str = "gap_filling";
 pub struct DominantPaths {
     /// t_0 > ... > t_N.
     pub times: Vec<f64>,
-    pub paths: Vec<PathReport>,
-}
-
-/// One of them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PathReport {
-    pub start: f64,
-    pub end: f64,
-    /// |eta|^2/2: the path is exp(-action) times as likely as the mean path, but for its fluctuations.
-    pub action: f64,
-    /// x at every time, N + 1.
-    pub x: Vec<f64>,
-    /// Response field theta of every step, N.
-    pub response: Vec<f64>,
+    pub paths: Vec<DominantPath>,
 }
 
 /// The most likely fluctuation of the training set that fills a gap, and the gap's probability.

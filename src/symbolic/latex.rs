@@ -1,6 +1,6 @@
 //! Printing as LaTeX.
 
-use super::print::{Binding, fraction, in_reading_order, number};
+use super::print::{Binding, fraction, number, signed_sum};
 use super::{Constant, Expr, Function};
 
 const GREEK: [&str; 22] = [
@@ -56,7 +56,10 @@ fn print(e: &Expr) -> (String, Binding) {
         Expr::Constant(Constant::Pi) => ("\\pi".to_owned(), Binding::Atom),
         Expr::Constant(Constant::E) => ("\\mathrm{e}".to_owned(), Binding::Atom),
         Expr::Symbol(name) => (latex_symbol(name), Binding::Atom),
-        Expr::Sum(terms) => (sum(terms), Binding::Sum),
+        Expr::Sum(terms) => (
+            signed_sum(terms, |term| inside(term, Binding::Product)),
+            Binding::Sum,
+        ),
         Expr::Product(factors) => product(factors),
         Expr::Power(_, exponent) if matches!(**exponent, Expr::Number(n) if n < 0.0) => {
             product(std::slice::from_ref(e))
@@ -87,24 +90,6 @@ fn base_of_power(base: &Expr) -> String {
     match base {
         Expr::Number(_) | Expr::Constant(_) | Expr::Symbol(_) => inside(base, Binding::Atom),
         other => parentheses(&print(other).0),
-    }
-}
-
-fn sum(terms: &[Expr]) -> String {
-    let mut text = String::new();
-    for (i, (negative, term)) in in_reading_order(terms).into_iter().enumerate() {
-        text.push_str(match (i, negative) {
-            (0, false) => "",
-            (0, true) => "-",
-            (_, false) => " + ",
-            (_, true) => " - ",
-        });
-        text.push_str(&inside(&term, Binding::Product));
-    }
-    if text.is_empty() {
-        "0".to_owned()
-    } else {
-        text
     }
 }
 

@@ -52,7 +52,10 @@ fn print(e: &Expr, style: Style) -> (String, Binding) {
         Expr::Constant(Constant::E) if style == Style::SymPy => ("E".to_owned(), Binding::Atom),
         Expr::Constant(c) => (c.name().to_owned(), Binding::Atom),
         Expr::Symbol(name) => (name.clone(), Binding::Atom),
-        Expr::Sum(terms) => (sum(terms, style), Binding::Sum),
+        Expr::Sum(terms) => (
+            signed_sum(terms, |term| inside(term, Binding::Product, style)),
+            Binding::Sum,
+        ),
         Expr::Product(factors) => product(factors, style),
         Expr::Power(_, exponent) if matches!(**exponent, Expr::Number(n) if n < 0.0) => {
             product(std::slice::from_ref(e), style)
@@ -73,7 +76,7 @@ fn inside(e: &Expr, least: Binding, style: Style) -> String {
 }
 
 /// A term with a plus comes first, if there is one.
-pub(super) fn in_reading_order(terms: &[Expr]) -> Vec<(bool, Expr)> {
+fn in_reading_order(terms: &[Expr]) -> Vec<(bool, Expr)> {
     let mut signed: Vec<(bool, Expr)> = terms.iter().map(without_sign).collect();
     if let Some(first) = signed.iter().position(|(negative, _)| !negative) {
         signed[..=first].rotate_right(1);
@@ -81,7 +84,8 @@ pub(super) fn in_reading_order(terms: &[Expr]) -> Vec<(bool, Expr)> {
     signed
 }
 
-fn sum(terms: &[Expr], style: Style) -> String {
+/// The terms with their signs between them, each printed by `inside`.
+pub(super) fn signed_sum(terms: &[Expr], inside: impl Fn(&Expr) -> String) -> String {
     let mut text = String::new();
     for (i, (negative, term)) in in_reading_order(terms).into_iter().enumerate() {
         text.push_str(match (i, negative) {
@@ -90,7 +94,7 @@ fn sum(terms: &[Expr], style: Style) -> String {
             (_, false) => " + ",
             (_, true) => " - ",
         });
-        text.push_str(&inside(&term, Binding::Product, style));
+        text.push_str(&inside(&term));
     }
     if text.is_empty() {
         "0".to_owned()

@@ -4,6 +4,7 @@ use nalgebra::DVector;
 
 use super::frame::Frame;
 use crate::action::{ActionError, FlowMap};
+use crate::numerics::normal::LOG_2_PI;
 
 /// A stationary point of |eta|^2/2 on the surface Phi(eta) = x_0.
 #[derive(Debug, Clone)]
@@ -54,8 +55,6 @@ impl Saddle {
     }
 }
 
-pub(super) const LOG_2_PI: f64 = 1.837_877_066_409_345_5;
-
 /// Why a line of saddles was not followed further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LineEnd {
@@ -74,18 +73,6 @@ pub enum LineEnd {
 }
 
 impl LineEnd {
-    /// Words for a report.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Action => "action",
-            Self::Range => "range",
-            Self::Stalled => "stalled",
-            Self::TooLong => "too long",
-            Self::Undefined => "undefined",
-            Self::Closed => "closed",
-        }
-    }
-
     /// Has something been left out?
     pub fn is_failure(self) -> bool {
         matches!(self, Self::Stalled | Self::TooLong | Self::Undefined)

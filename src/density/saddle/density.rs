@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::{LineEnd, SaddleLines, Tracing};
 use crate::action::{Action, Start, WhitenedFlow};
@@ -56,11 +57,11 @@ pub struct Account {
 }
 
 /// The path of least action from x_T to x_0.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DominantPath {
     pub start: f64,
     pub end: f64,
-    /// |eta|^2/2.
+    /// |eta|^2/2: the path is exp(-action) times as likely as the mean path, but for its fluctuations.
     pub action: f64,
     /// x at the node times, N + 1.
     pub x: Vec<f64>,
@@ -88,9 +89,7 @@ pub fn saddle_density(
     seed: u64,
     bins: &Bins,
 ) -> Result<SaddleDensity, DensityError> {
-    let positions: Vec<f64> = (0..starts)
-        .map(|i| sigma_start * normal::quantile((i as f64 + 0.5) / starts as f64))
-        .collect();
+    let positions: Vec<f64> = normal::strata(starts).map(|z| sigma_start * z).collect();
     let tracing = tracing(bins);
     let all: Vec<OneStart> = positions
         .par_iter()
@@ -174,9 +173,7 @@ impl OneStart {
     /// Minima at x_0: how often the line passes there as one.
     fn minima(&self, end: f64) -> usize {
         self.lines
-            .branches
-            .iter()
-            .flat_map(|b| b.saddles.windows(2))
+            .stretches()
             .filter(|w| (w[0].end - end) * (w[1].end - end) < 0.0)
             .filter(|w| w[0].index == 0 || w[1].index == 0)
             .count()
@@ -186,20 +183,15 @@ impl OneStart {
     fn reason(&self, end: f64) -> &'static str {
         let passes = self
             .lines
-            .branches
-            .iter()
-            .flat_map(|b| b.saddles.windows(2))
+            .stretches()
             .any(|w| (w[0].end - end) * (w[1].end - end) < 0.0);
         if passes {
             return "only saddles that are no minima";
         }
-        // The end of a line that is nearest to x_0.
-        let ends = self.lines.branches.iter().flat_map(|b| {
-            let (first, last) = (b.saddles.first(), b.saddles.last());
-            [(first, b.ends[0]), (last, b.ends[1])]
-        });
-        let nearest = ends
-            .filter_map(|(saddle, why)| Some(((saddle?.end - end).abs(), why)))
+        let nearest = self
+            .lines
+            .line_ends()
+            .map(|(saddle, why)| ((saddle.end - end).abs(), why))
             .min_by(|a, b| a.0.total_cmp(&b.0));
         match nearest {
             Some((_, LineEnd::Action)) => "more than 5 standard deviations away",
@@ -212,18 +204,10 @@ impl OneStart {
 
     /// Mass beyond ends of lines that failed, at most: that of |eta . direction| beyond the last point.
     fn beyond_failures(&self) -> f64 {
-        let beyond = |action: f64| normal::cdf(-(2.0 * action).sqrt());
         self.lines
-            .branches
-            .iter()
-            .map(|b| {
-                let (first, last) = (b.saddles.first(), b.saddles.last());
-                [(first, b.ends[0]), (last, b.ends[1])]
-                    .into_iter()
-                    .filter(|(_, why)| why.is_failure())
-                    .filter_map(|(saddle, _)| Some(beyond(saddle?.action)))
-                    .sum::<f64>()
-            })
+            .line_ends()
+            .filter(|(_, why)| why.is_failure())
+            .map(|(saddle, _)| normal::cdf(-(2.0 * saddle.action).sqrt()))
             .sum()
     }
 }
@@ -252,9 +236,7 @@ impl Account {
             account.evaluations += start.lines.evaluations;
             account.folds += start
                 .lines
-                .branches
-                .iter()
-                .flat_map(|b| b.saddles.windows(2))
+                .stretches()
                 .filter(|w| w[0].turn * w[1].turn < 0.0)
                 .count();
             for i in 0..bins.count {

@@ -11,8 +11,6 @@ pub use branch::{Branch, LineEnd, Saddle, Tracing};
 pub use density::{Account, DominantPath, SaddleDensity, saddle_density};
 pub use gap::{GapFilling, gap_filling};
 
-use std::collections::BTreeMap;
-
 use nalgebra::DVector;
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
@@ -92,33 +90,37 @@ impl SaddleLines {
     pub fn at(&self, map: &dyn FlowMap, end: f64) -> Result<Vec<Saddle>, ActionError> {
         let mut found: Vec<Saddle> = Vec::new();
         let mut evaluations = 0;
-        for branch in &self.branches {
-            for pair in branch.saddles.windows(2) {
-                for guess in weight::crossings(&pair[0], &pair[1], end) {
-                    let fix = Fix::End(end);
-                    let tangent = &pair[0].tangent;
-                    let near = branch::polish(map, guess, &fix, tangent, 30, &mut evaluations)?;
-                    let is_new = |s: &Saddle| {
-                        found
-                            .iter()
-                            .all(|f| (&f.eta - &s.eta).norm() > SAME * (1.0 + s.eta.norm()))
-                    };
-                    // Near a fold Newton's method may end at the minimum from the other side of it as well.
-                    if let Some(s) = near.filter(|s| s.index == 0 && is_new(s)) {
-                        found.push(s);
-                    }
+        for pair in self.stretches() {
+            for guess in weight::crossings(&pair[0], &pair[1], end) {
+                let fix = Fix::End(end);
+                let tangent = &pair[0].tangent;
+                let near = branch::polish(map, guess, &fix, tangent, 30, &mut evaluations)?;
+                let is_new = |s: &Saddle| {
+                    found
+                        .iter()
+                        .all(|f| (&f.eta - &s.eta).norm() > SAME * (1.0 + s.eta.norm()))
+                };
+                // Near a fold Newton's method may end at the minimum from the other side of it as well.
+                if let Some(s) = near.filter(|s| s.index == 0 && is_new(s)) {
+                    found.push(s);
                 }
             }
         }
         Ok(found)
     }
 
-    /// How the lines end, counted.
-    pub fn ends(&self) -> BTreeMap<LineEnd, usize> {
-        let mut counts = BTreeMap::new();
-        for end in self.branches.iter().flat_map(|b| b.ends) {
-            *counts.entry(end).or_insert(0) += 1;
-        }
-        counts
+    /// Neighbouring saddles on the lines.
+    pub fn stretches(&self) -> impl Iterator<Item = &[Saddle]> {
+        self.branches.iter().flat_map(|b| b.saddles.windows(2))
+    }
+
+    /// First and last saddle of every line, and why it ends there.
+    pub fn line_ends(&self) -> impl Iterator<Item = (&Saddle, LineEnd)> {
+        self.branches.iter().flat_map(|b| {
+            [b.saddles.first(), b.saddles.last()]
+                .into_iter()
+                .zip(b.ends)
+                .filter_map(|(saddle, why)| Some((saddle?, why)))
+        })
     }
 }

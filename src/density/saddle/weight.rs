@@ -2,8 +2,9 @@
 
 use nalgebra::DVector;
 
-use super::branch::{Branch, LOG_2_PI, Saddle};
+use super::branch::{Branch, Saddle};
 use crate::histogram::{Bins, Masses};
+use crate::numerics::normal::LOG_2_PI;
 
 /// Pieces of one stretch between neighbouring saddles.
 const PIECES: usize = 16;

@@ -60,9 +60,7 @@ pub fn semiclassical(
     bins: &Bins,
 ) -> Result<Semiclassical, DensityError> {
     let sigma = problem.diffusion.sigma(problem.t_max);
-    let starts: Vec<f64> = (0..NODES)
-        .map(|i| sigma * normal::quantile((i as f64 + 0.5) / NODES as f64))
-        .collect();
+    let starts: Vec<f64> = normal::strata(NODES).map(|z| sigma * z).collect();
     let mut around = Fluctuations::leading(problem, family, flow, weights, &starts)?;
     let loops = if one_loop {
         let terms = loop_terms(problem, family, flow, weights, &starts)?;

@@ -8,8 +8,9 @@ use super::panel::QUIET;
 use super::scene::{Bar, Scene, Text};
 use super::sheet::{FRAME, LABEL, MARGIN, TICK_LABEL, TOP, WIDTH, heading, time_label, upward};
 use super::sweep::{fitting, plain};
+use crate::density::DominantPath;
 use crate::report::format::significant;
-use crate::report::paths::{DOMINANT_PATHS, DominantPaths, PathReport};
+use crate::report::paths::{DOMINANT_PATHS, DominantPaths};
 use crate::report::result::CaseResult;
 
 const NOTE: f64 = 50.0;
@@ -106,8 +107,8 @@ fn read(case: &CaseResult) -> Result<Option<DominantPaths>, FigureError> {
 }
 
 /// The likely paths last, over the others.
-fn in_order_of_paint(paths: &[PathReport]) -> Vec<&PathReport> {
-    let mut order: Vec<&PathReport> = paths.iter().collect();
+fn in_order_of_paint(paths: &[DominantPath]) -> Vec<&DominantPath> {
+    let mut order: Vec<&DominantPath> = paths.iter().collect();
     order.sort_by(|a, b| b.action.total_cmp(&a.action));
     order
 }
@@ -118,7 +119,7 @@ fn zero_line(scene: &mut Scene, plot: &Plot) {
 }
 
 /// Beside the lower frame: what the colours mean, and the extremes.
-fn notes(scene: &mut Scene, lower: &Plot, paths: &[PathReport]) -> Result<(), FigureError> {
+fn notes(scene: &mut Scene, lower: &Plot, paths: &[DominantPath]) -> Result<(), FigureError> {
     let [least, most] = [f64::min, f64::max].map(|of| {
         let actions = paths.iter().map(|p| p.action);
         significant(actions.reduce(of).unwrap_or(0.0), 3)

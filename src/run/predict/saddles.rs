@@ -6,7 +6,7 @@ use crate::density::{Bins, GapFilling, SaddleDensity};
 use crate::family::{Denoiser1d, Linear, LinearDenoiser};
 use crate::problem::Problem;
 use crate::report::paths::{
-    DOMINANT_PATHS, Direction, DominantPaths, GAP_FILLING, GapFillingReport, PathReport,
+    DOMINANT_PATHS, Direction, DominantPaths, GAP_FILLING, GapFillingReport,
 };
 use crate::run::prediction::PredictionSet;
 use crate::statistics::VKernel;
@@ -39,16 +39,9 @@ pub(super) fn describe(solution: &SaddleDensity, times: &[f64], set: &mut Predic
             "evaluations": account.evaluations,
         }),
     );
-    let paths = solution.paths.iter().map(|p| PathReport {
-        start: p.start,
-        end: p.end,
-        action: p.action,
-        x: p.x.clone(),
-        response: p.response.clone(),
-    });
     let paths = DominantPaths {
         times: times.to_vec(),
-        paths: paths.collect(),
+        paths: solution.paths.clone(),
     };
     set.diagnostics.insert(DOMINANT_PATHS.into(), json!(paths));
     if account.beyond_failures > BEYOND {
