@@ -10,7 +10,7 @@ use vkernel::density::{
     Bins, Generator, PushForward, Refinement, SaddleLines, Tracing, choose_layer,
 };
 use vkernel::experiment::Experiment;
-use vkernel::family::{Denoiser1d, Family, Linear, LinearDenoiser};
+use vkernel::family::{Denoiser, Family, Linear, LinearDenoiser};
 use vkernel::monte_carlo::{Trainer, model_rng};
 use vkernel::numerics::linalg;
 use vkernel::sampler::PfOde;

@@ -112,7 +112,7 @@ impl<'a> Action<'a> {
 
     /// The features of space.
     pub(crate) fn space(&self) -> &Factor {
-        &self.family.features.space[0]
+        self.family.features.space.line()
     }
 
     /// r, the number of whitened weights.

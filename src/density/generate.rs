@@ -5,7 +5,7 @@ use rand_distr::StandardNormal;
 
 use super::{Bins, DensityError, Masses, PushForward, Refinement};
 use crate::experiment::{Experiment, Process, Scheme, Start};
-use crate::family::Denoiser1d;
+use crate::family::Denoiser;
 use crate::problem::Problem;
 use crate::sampler::{PfOde, reverse_sde, time_grid};
 
@@ -79,7 +79,7 @@ impl<'a> Generator<'a> {
     }
 
     /// Samples the model.
-    pub fn generate<M: Denoiser1d, R: Rng + ?Sized>(
+    pub fn generate<M: Denoiser, R: Rng + ?Sized>(
         &self,
         model: &M,
         rng: &mut R,
@@ -127,7 +127,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    fn flow_in_blocks<M: Denoiser1d>(&self, model: &M, x: &mut [f64]) -> Result<(), DensityError> {
+    fn flow_in_blocks<M: Denoiser>(&self, model: &M, x: &mut [f64]) -> Result<(), DensityError> {
         for block in x.chunks_mut(BLOCK) {
             self.flow.flow(model, block)?;
         }

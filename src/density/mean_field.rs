@@ -1,7 +1,7 @@
 //! Densities of a single field: the data itself and the push-forward through one denoiser.
 
 use super::{Bins, DensityError, Estimate, Masses, PushForward, Refinement};
-use crate::family::Denoiser1d;
+use crate::family::Denoiser;
 use crate::numerics::normal;
 use crate::problem::{LinePosterior, Problem};
 use crate::sampler::PfOde;
@@ -20,7 +20,7 @@ pub fn noised_data(problem: &Problem, t: f64, bins: &Bins) -> Masses {
 
 /// N(0, sigma_T^2) carried through one denoiser: with the mean weights, the limit V -> 0 of the path integral;
 /// with the exact denoiser, memorisation.
-pub fn mean_field<M: Denoiser1d + ?Sized>(
+pub fn mean_field<M: Denoiser + ?Sized>(
     problem: &Problem,
     flow: &PfOde,
     model: &M,

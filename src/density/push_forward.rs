@@ -1,7 +1,7 @@
 //! The density that one deterministic map x_T -> x_0 makes of N(0, sigma_T^2).
 
 use super::{Bins, Masses};
-use crate::family::Denoiser1d;
+use crate::family::Denoiser;
 use crate::numerics::normal;
 use crate::sampler::{PfOde, SamplerError};
 
@@ -51,7 +51,7 @@ pub struct PushForward {
 impl PushForward {
     /// Integrates stratified quantiles of x_T ~ N(0, sigma_start^2), refines where the map is steep (basin boundaries),
     /// and spreads the mass between neighbouring trajectories evenly between their ends.
-    pub fn new<M: Denoiser1d + ?Sized>(
+    pub fn new<M: Denoiser + ?Sized>(
         flow: &PfOde,
         model: &M,
         sigma_start: f64,
@@ -133,7 +133,7 @@ fn cuts(nodes: &[Node], bins: &Bins, sigma: f64) -> Vec<(f64, f64)> {
     starts
 }
 
-fn integrate<M: Denoiser1d + ?Sized>(
+fn integrate<M: Denoiser + ?Sized>(
     flow: &PfOde,
     model: &M,
     starts: &[(f64, f64)],

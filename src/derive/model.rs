@@ -48,7 +48,7 @@ fn model(linear: &Linear, process: &ProcessForms) -> Section {
     parts.push(Part::List(List {
         name: "phi_x".into(),
         arguments: &["x"],
-        values: factor(&features.space[0], "x"),
+        values: factor(features.space.line(), "x"),
     }));
     parts.push(Part::List(List {
         name: "phi_t".into(),

@@ -1,18 +1,18 @@
-//! Models linear in their weights, with product features.
+//! Models linear in their weights.
 
-use super::features::ProductFeatures;
-use super::{Denoiser1d, TabulatedDenoiser};
+use super::features::{Features, SpaceFeatures};
+use super::{Denoiser, TabulatedDenoiser};
 use crate::problem::{Diffusion, Prediction};
 
 /// f(x,t) = W phi(x,t), W of shape D x F.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    pub features: ProductFeatures,
+    pub features: Features,
     /// What f stands for.
     pub predicts: Prediction,
 }
 
-/// One model of the linear family on the line: weights of length F.
+/// One model of the linear family: weights of length D F, those of the first output first.
 #[derive(Debug, Clone, Copy)]
 pub struct LinearDenoiser<'a> {
     pub family: &'a Linear,
@@ -21,18 +21,22 @@ pub struct LinearDenoiser<'a> {
 }
 
 impl LinearDenoiser<'_> {
-    fn space_weights(&self, t: f64) -> Vec<f64> {
+    /// Weights of the features of space at time t, of all outputs.
+    pub(crate) fn space_weights(&self, t: f64) -> Vec<f64> {
         let features = &self.family.features;
-        let mut out = vec![0.0; features.space_len()];
+        let mut out = vec![0.0; self.weights.len() / features.time.len()];
         features.contract_time(self.weights, t, &mut out);
         out
     }
+
+    fn space(&self) -> &SpaceFeatures {
+        &self.family.features.space
+    }
 }
 
-impl Denoiser1d for LinearDenoiser<'_> {
+impl Denoiser for LinearDenoiser<'_> {
     fn denoise(&self, t: f64, x: &[f64], denoised: &mut [f64]) {
-        let weights = self.space_weights(t);
-        self.family.features.space[0].contract(&weights, x, denoised);
+        self.space().contract(&self.space_weights(t), x, denoised);
         if self.family.predicts != Prediction::Denoiser {
             let r = self.family.predicts.regression(self.diffusion, t);
             for (d, x) in denoised.iter_mut().zip(x) {
@@ -43,7 +47,7 @@ impl Denoiser1d for LinearDenoiser<'_> {
 
     fn denoise_with_slope(&self, t: f64, x: &[f64], denoised: &mut [f64], slope: &mut [f64]) {
         let weights = self.space_weights(t);
-        let factor = &self.family.features.space[0];
+        let factor = self.space().line();
         factor.contract_with_slope(&weights, x, denoised, slope);
         if self.family.predicts != Prediction::Denoiser {
             let r = self.family.predicts.regression(self.diffusion, t);
@@ -55,6 +59,9 @@ impl Denoiser1d for LinearDenoiser<'_> {
     }
 
     fn tabulate(&self, times: &[f64], particles: usize) -> Option<TabulatedDenoiser> {
-        TabulatedDenoiser::new(self, times, particles)
+        match self.space().dim() {
+            1 => TabulatedDenoiser::new(self, times, particles),
+            _ => None,
+        }
     }
 }

@@ -31,12 +31,13 @@ impl Family {
     }
 }
 
-/// A denoiser on the line: what every sampler integrates, x -> E[x0|x,t] as the model has it.
-pub trait Denoiser1d: Sync {
-    /// Denoised value at each position: `x` and `denoised` of equal length.
+/// A denoiser: what every sampler integrates, x -> E[x0|x,t] as the model has it. Positions of n points in D dimensions are
+/// one slice, coordinate-major: `x[i * n + k]` is coordinate i of point k.
+pub trait Denoiser: Sync {
+    /// Denoised position of each point: `x` and `denoised` of equal length D n.
     fn denoise(&self, t: f64, x: &[f64], denoised: &mut [f64]);
 
-    /// Denoised value and its exact derivative with respect to x.
+    /// Denoised value and its exact derivative with respect to x, D = 1.
     fn denoise_with_slope(&self, t: f64, x: &[f64], denoised: &mut [f64], slope: &mut [f64]);
 
     /// Tables at the given times that make many evaluations cheap, where the family has them and `particles`

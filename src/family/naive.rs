@@ -1,6 +1,6 @@
 //! The naive family (theory T9) and its noise-free limit, the exact denoiser.
 
-use super::Denoiser1d;
+use super::Denoiser;
 use crate::problem::{LinePosterior, Problem};
 
 /// Each Euler step of length h uses s + sqrt(kappa/h) (proxy score - s) with x0 drawn afresh from p(x0|x,t).
@@ -16,7 +16,7 @@ pub struct ExactDenoiser<'a> {
     pub problem: &'a Problem,
 }
 
-impl Denoiser1d for ExactDenoiser<'_> {
+impl Denoiser for ExactDenoiser<'_> {
     fn denoise(&self, t: f64, x: &[f64], denoised: &mut [f64]) {
         let posterior = LinePosterior::new(self.problem, t);
         for (d, x) in denoised.iter_mut().zip(x) {

@@ -5,7 +5,7 @@ use rand::Rng;
 use super::Linear;
 use crate::problem::{Objective, Problem, Training, Triple};
 
-/// Draws training samples one after another as rows z = sqrt(lambda) phi (length F) with targets sqrt(lambda) f.
+/// Draws training samples one after another as rows z = sqrt(lambda) phi (length F) with targets sqrt(lambda) f (length D).
 pub struct SampleRows<'a> {
     problem: &'a Problem,
     family: &'a Linear,
@@ -13,6 +13,7 @@ pub struct SampleRows<'a> {
     space: Vec<f64>,
     time: Vec<f64>,
     triple: Triple,
+    target: Vec<f64>,
 }
 
 impl<'a> SampleRows<'a> {
@@ -28,31 +29,32 @@ impl<'a> SampleRows<'a> {
                 x0: vec![0.0; problem.dim()],
                 x: vec![0.0; problem.dim()],
             },
+            target: vec![0.0; problem.dim()],
         }
     }
 
     /// A fresh sample, t uniform on [t_min, t_max]: fills the row and returns the target.
-    pub fn draw<R: Rng + ?Sized>(&mut self, rng: &mut R, row: &mut [f64]) -> f64 {
+    pub fn draw<R: Rng + ?Sized>(&mut self, rng: &mut R, row: &mut [f64]) -> &[f64] {
         self.problem.sample_triple(rng, &mut self.triple);
         self.fill(row)
     }
 
     /// A sample at a given time.
-    pub fn draw_at<R: Rng + ?Sized>(&mut self, t: f64, rng: &mut R, row: &mut [f64]) -> f64 {
+    pub fn draw_at<R: Rng + ?Sized>(&mut self, t: f64, rng: &mut R, row: &mut [f64]) -> &[f64] {
         self.triple.t = t;
         self.problem.sample_at_time(rng, &mut self.triple);
         self.fill(row)
     }
 
-    fn fill(&mut self, row: &mut [f64]) -> f64 {
-        let (t, x) = (self.triple.t, self.triple.x[0]);
+    fn fill(&mut self, row: &mut [f64]) -> &[f64] {
+        let (t, x) = (self.triple.t, &self.triple.x);
         let features = &self.family.features;
         let regression = self.family.predicts.regression(&self.problem.diffusion, t);
         let root = self
             .training
             .lambda(self.problem, self.family.predicts, t)
             .sqrt();
-        features.space[0].values(x, &mut self.space);
+        features.space.values(x, &mut self.space);
         features.time.values(t, &mut self.time);
         for (chunk, s) in row.chunks_exact_mut(self.time.len()).zip(&self.space) {
             let factor = root * s;
@@ -60,10 +62,16 @@ impl<'a> SampleRows<'a> {
                 *z = factor * v;
             }
         }
-        let clean = match self.training.objective {
-            Objective::Dsm => self.triple.x0[0],
-            Objective::Esm => self.problem.posterior(&self.triple.x, t).mean[0],
-        };
-        root * (regression.p * clean + regression.q * x)
+        match self.training.objective {
+            Objective::Dsm => self.target.copy_from_slice(&self.triple.x0),
+            Objective::Esm => {
+                let mean = self.problem.posterior(x, t).mean;
+                self.target.copy_from_slice(mean.as_slice());
+            }
+        }
+        for (y, x) in self.target.iter_mut().zip(x) {
+            *y = root * (regression.p * *y + regression.q * x);
+        }
+        &self.target
     }
 }

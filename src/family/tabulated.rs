@@ -1,6 +1,6 @@
 //! A linear model tabulated in x at the times of a grid: for many trajectories of one model.
 
-use super::{Denoiser1d, LinearDenoiser};
+use super::{Denoiser, LinearDenoiser};
 use crate::problem::Regression;
 
 /// Table cells per length scale of the features. Cubic Hermite interpolation is then exact to h^4 max|fourth
@@ -34,7 +34,7 @@ impl TabulatedDenoiser {
     /// repay the tables.
     pub fn new(model: &LinearDenoiser<'_>, times: &[f64], particles: usize) -> Option<Self> {
         let features = &model.family.features;
-        let factor = &features.space[0];
+        let factor = features.space.line();
         let (low, high) = factor.support()?;
         let cells = ((high - low) / factor.scale() * CELLS_PER_SCALE).ceil();
         if !(1.0..=1e6).contains(&cells) || (particles as f64) < cells {
@@ -115,7 +115,7 @@ impl TabulatedDenoiser {
     }
 }
 
-impl Denoiser1d for TabulatedDenoiser {
+impl Denoiser for TabulatedDenoiser {
     /// `t` must be one of the tabulated times.
     fn denoise(&self, t: f64, x: &[f64], denoised: &mut [f64]) {
         let table = self.table(t);

@@ -19,15 +19,16 @@ pub enum TrainError {
 
 /// Trains models one after another in the same memory.
 ///
-/// Rows z = sqrt(lambda) phi and targets y = sqrt(lambda) f solve W = (1/P) y Z ((1/P) Z^T Z + rho)^-1. With P >= F the
-/// F x F normal equations are factored (P F^2 + F^3/3 flops); with P < F the dual P x P ones,
-/// W = Z^T (Z Z^T + P rho)^-1 y (F P^2 + P^3/3).
+/// Rows z = sqrt(lambda) phi and targets y = sqrt(lambda) f (one for each of D outputs, which share the factorisation) solve
+/// W = (1/P) Y^T Z ((1/P) Z^T Z + rho)^-1. With P >= F the F x F normal equations are factored (P F^2 + F^3/3 flops); with
+/// P < F the dual P x P ones, W = Y^T (Z Z^T + P rho)^-1 Z (F P^2 + P^3/3).
 pub struct Trainer<'a> {
     training: &'a Training,
     samples: SampleRows<'a>,
     /// Z^T, F x P: one sample per column.
     rows: DMatrix<f64>,
-    targets: Vec<f64>,
+    /// Y, P x D.
+    targets: DMatrix<f64>,
     gram: DMatrix<f64>,
     cholesky: CholeskyScratch,
     weights: DMatrix<f64>,
@@ -41,19 +42,22 @@ impl<'a> Trainer<'a> {
             training,
             samples: SampleRows::new(problem, family, training),
             rows: DMatrix::zeros(f, p),
-            targets: vec![0.0; p],
+            targets: DMatrix::zeros(p, problem.dim()),
             gram: DMatrix::zeros(order, order),
             cholesky: CholeskyScratch::new(order),
-            weights: DMatrix::zeros(f, 1),
+            weights: DMatrix::zeros(f, problem.dim()),
         }
     }
 
-    /// Draws P fresh triples and returns the trained weights (length F).
+    /// Draws P fresh triples and returns the trained weights (length D F, those of the first output first).
     pub fn train<R: Rng + ?Sized>(&mut self, rng: &mut R) -> Result<&[f64], TrainError> {
         for p in 0..self.training.samples {
-            self.targets[p] = self
+            let target = self
                 .samples
                 .draw(rng, self.rows.column_mut(p).as_mut_slice());
+            for (y, value) in self.targets.row_mut(p).iter_mut().zip(target) {
+                *y = *value;
+            }
         }
         if self.training.samples < self.rows.nrows() {
             self.solve_dual()?;
@@ -90,21 +94,21 @@ impl<'a> Trainer<'a> {
             self.gram[(i, i)] += self.training.ridge * self.training.samples as f64;
         }
         linalg::cholesky(linalg::view_mut(&mut self.gram), &mut self.cholesky)?;
-        let samples = self.targets.len();
-        let targets = faer::MatMut::from_column_major_slice_mut(&mut self.targets, samples, 1);
-        linalg::cholesky_solve(linalg::view(&self.gram), targets);
+        linalg::cholesky_solve(
+            linalg::view(&self.gram),
+            linalg::view_mut(&mut self.targets),
+        );
         self.contract_targets(1.0);
         Ok(())
     }
 
-    /// weights = scale * Z^T y.
+    /// weights = scale * Z^T Y.
     fn contract_targets(&mut self, scale: f64) {
-        let samples = self.targets.len();
         faer::linalg::matmul::matmul(
             linalg::view_mut(&mut self.weights),
             faer::Accum::Replace,
             linalg::view(&self.rows),
-            faer::MatRef::from_column_major_slice(&self.targets, samples, 1),
+            linalg::view(&self.targets),
             scale,
             faer::Par::Seq,
         );

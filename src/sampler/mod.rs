@@ -10,7 +10,7 @@ pub use step::{Stage, Step, Tableau};
 use thiserror::Error;
 
 use crate::experiment::{SamplerOptions, Scheme, Spacing};
-use crate::family::Denoiser1d;
+use crate::family::Denoiser;
 use crate::problem::{Diffusion, Problem};
 
 /// Why a trajectory could not be integrated.
@@ -78,7 +78,7 @@ impl PfOde {
     }
 
     /// Carries the positions `x` from t_max to t_min, all with the same steps. Returns the node times.
-    pub fn flow<M: Denoiser1d + ?Sized>(
+    pub fn flow<M: Denoiser + ?Sized>(
         &self,
         model: &M,
         x: &mut [f64],
@@ -102,7 +102,7 @@ impl PfOde {
             .map(|w| Step::new(&self.diffusion, self.scheme, w[0], w[1]))
     }
 
-    fn flow_on<M: Denoiser1d + ?Sized>(
+    fn flow_on<M: Denoiser + ?Sized>(
         &self,
         model: &M,
         times: &[f64],
@@ -120,7 +120,7 @@ impl PfOde {
     /// trajectories share their steps, so the map x_T -> x_0 stays smooth. A trajectory that has left the range of all
     /// starts and would need steps below rounding (a polynomial model's solution can end at finite time) is held at a far
     /// position and left out of the control from there on.
-    fn flow_adaptively<M: Denoiser1d + ?Sized>(
+    fn flow_adaptively<M: Denoiser + ?Sized>(
         &self,
         model: &M,
         x: &mut [f64],

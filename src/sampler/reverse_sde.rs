@@ -5,7 +5,7 @@ use rand_distr::StandardNormal;
 
 use super::{SamplerError, contain};
 use crate::experiment::Scheme;
-use crate::family::Denoiser1d;
+use crate::family::Denoiser;
 use crate::problem::Diffusion;
 
 /// Carries positions from `times[0]` to the last time with fresh noise at each step.
@@ -13,7 +13,7 @@ use crate::problem::Diffusion;
 /// With `Scheme::Euler` this is Euler-Maruyama; any other scheme takes the exponential step, which freezes the denoiser:
 /// x_s = alpha_s Dn + (sigma_s/sigma_t) rho^h (x - alpha_t Dn) + sigma_s sqrt(1 - rho^(2h)) xi,
 /// rho = (sigma_s/alpha_s)/(sigma_t/alpha_t). It is exact for a point mass and becomes DDIM at h = 0.
-pub fn reverse_sde<M: Denoiser1d + ?Sized, R: Rng + ?Sized>(
+pub fn reverse_sde<M: Denoiser + ?Sized, R: Rng + ?Sized>(
     model: &M,
     diffusion: &Diffusion,
     scheme: Scheme,

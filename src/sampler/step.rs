@@ -1,7 +1,7 @@
 //! One step of the probability-flow ODE dx/dt = -(a x + b Dn(x,t)), Dn the denoiser.
 
 use crate::experiment::Scheme;
-use crate::family::Denoiser1d;
+use crate::family::Denoiser;
 use crate::problem::Diffusion;
 
 /// Coefficients of an explicit Runge-Kutta method.
@@ -157,7 +157,7 @@ impl Step {
     }
 
     /// Advances all positions in place; `error` receives the embedded error estimate of a Runge-Kutta step.
-    pub fn advance<M: Denoiser1d + ?Sized>(
+    pub fn advance<M: Denoiser + ?Sized>(
         &self,
         model: &M,
         x: &mut [f64],

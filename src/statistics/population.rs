@@ -459,7 +459,11 @@ impl Slice {
         }
         let mut space = DMatrix::zeros(family.features.space_len(), x.len());
         for (x, mut column) in x.iter().zip(space.column_iter_mut()) {
-            family.features.space[0].values(*x, column.as_mut_slice());
+            family
+                .features
+                .space
+                .line()
+                .values(*x, column.as_mut_slice());
         }
         Self {
             posterior,
@@ -502,7 +506,7 @@ impl Slice {
 
 /// About as many panels as [`space_panels`] lays.
 fn expected_panels(posterior: &LinePosterior, family: &Linear) -> f64 {
-    let features = &family.features.space[0];
+    let features = family.features.space.line();
     let support = features
         .support()
         .unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
@@ -523,7 +527,7 @@ fn expected_panels(posterior: &LinePosterior, family: &Linear) -> f64 {
 /// Panels that cover the noised data, each no longer than the narrowest component above it and, where there are
 /// features, than they vary over.
 fn space_panels(posterior: &LinePosterior, family: &Linear) -> Vec<(f64, f64)> {
-    let features = &family.features.space[0];
+    let features = family.features.space.line();
     let support = features
         .support()
         .unwrap_or((f64::NEG_INFINITY, f64::INFINITY));

@@ -172,7 +172,7 @@ impl<'a> QuenchedLayer<'a> {
         let mut targets = DVector::zeros(count);
         for k in 0..count {
             let t = self.time(rng.random::<f64>());
-            targets[k] = samples.draw_at(t, rng, rows.column_mut(k).as_mut_slice());
+            targets[k] = samples.draw_at(t, rng, rows.column_mut(k).as_mut_slice())[0];
         }
         Quenched::new(self, rows, &targets)
     }

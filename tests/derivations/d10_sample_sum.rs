@@ -3,7 +3,9 @@ use nalgebra::{DMatrix, DVector};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use vkernel::family::Linear;
-use vkernel::family::features::{Factor, FeatureSet, Gaussian, Polynomial, ProductFeatures};
+use vkernel::family::features::{
+    Factor, FeatureSet, Features, Gaussian, Polynomial, SpaceFeatures,
+};
 use vkernel::problem::{
     Data, Diffusion, LinePosterior, Objective, Prediction, Problem, Training, Weighting,
 };
@@ -28,8 +30,8 @@ fn case(samples: usize, objective: Objective, predicts: Prediction) -> Case {
     Case {
         problem: problem(data.unwrap(), Diffusion::Ou, 0.1, 1.2),
         family: Linear {
-            features: ProductFeatures {
-                space: vec![Factor::new(vec![space])],
+            features: Features {
+                space: SpaceFeatures::Product(vec![Factor::new(vec![space])]),
                 time: Factor::new(vec![FeatureSet::Polynomial(Polynomial::new(2, 0.1, 1.2))]),
             },
             predicts,

@@ -7,7 +7,9 @@ use rayon::prelude::*;
 use vkernel::compare::total_variation;
 use vkernel::density::{Bins, Masses, PushForward, Refinement, flow_tangents, gaussianity};
 use vkernel::experiment::{Process, SamplerOptions, Scheme, Spacing};
-use vkernel::family::features::{Factor, FeatureSet, Gaussian, Polynomial, ProductFeatures};
+use vkernel::family::features::{
+    Factor, FeatureSet, Features, Gaussian, Polynomial, SpaceFeatures,
+};
 use vkernel::family::{Linear, LinearDenoiser, SampleRows};
 use vkernel::numerics::random::stream;
 use vkernel::problem::{Data, Objective, Prediction, Problem, Training, Weighting};
@@ -23,10 +25,10 @@ fn setting() -> (Problem, Linear, Training) {
     let problem = problem(data, VP, 0.03, 1.0);
     let factor = |set| Factor::new(vec![set]);
     let family = Linear {
-        features: ProductFeatures {
-            space: vec![factor(FeatureSet::Gaussian(Gaussian::new(
+        features: Features {
+            space: SpaceFeatures::Product(vec![factor(FeatureSet::Gaussian(Gaussian::new(
                 8, -1.5, 1.5, 0.8,
-            )))],
+            )))]),
             time: factor(FeatureSet::Polynomial(Polynomial::new(3, 0.03, 1.0))),
         },
         predicts: Prediction::Denoiser,
@@ -82,7 +84,7 @@ fn rows_of(
     let mut targets = DVector::zeros(n);
     for k in 0..n {
         let t = low + length * rng.random::<f64>();
-        targets[k] = samples.draw_at(t, &mut rng, rows.column_mut(k).as_mut_slice());
+        targets[k] = samples.draw_at(t, &mut rng, rows.column_mut(k).as_mut_slice())[0];
     }
     (rows, targets)
 }
@@ -221,7 +223,7 @@ fn conditional_models(
                         break t;
                     }
                 };
-                y[k] = samples.draw_at(t, &mut rng, all.column_mut(k).as_mut_slice());
+                y[k] = samples.draw_at(t, &mut rng, all.column_mut(k).as_mut_slice())[0];
             }
             probe.tr_mul(&ridge(&all, &y, training))
         })

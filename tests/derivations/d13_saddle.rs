@@ -8,7 +8,7 @@ use vkernel::action::{Action, ActionError, FlowMap, MsrVector, SecondOrder, Star
 use vkernel::density::{Bins, Branch, LineEnd, Saddle, SaddleLines, Tracing, gap_filling};
 use vkernel::experiment::Scheme;
 use vkernel::family::Linear;
-use vkernel::family::features::{Factor, FeatureSet, Polynomial, ProductFeatures};
+use vkernel::family::features::{Factor, FeatureSet, Features, Polynomial, SpaceFeatures};
 use vkernel::numerics::normal;
 use vkernel::problem::{Diffusion, Prediction, Problem};
 use vkernel::sampler::PfOde;
@@ -310,10 +310,10 @@ fn affine(scheme: Scheme, time: usize, moves: impl Fn(usize) -> bool) -> Affine 
         flow: PfOde::new(&problem, &options(scheme, 12)),
         problem,
         family: Linear {
-            features: ProductFeatures {
-                space: vec![Factor::new(vec![FeatureSet::Polynomial(Polynomial::new(
-                    2, -1.5, 1.0,
-                ))])],
+            features: Features {
+                space: SpaceFeatures::Product(vec![Factor::new(vec![FeatureSet::Polynomial(
+                    Polynomial::new(2, -1.5, 1.0),
+                )])]),
                 time: Factor::new(vec![FeatureSet::Polynomial(Polynomial::new(
                     time, 0.1, 1.2,
                 ))]),

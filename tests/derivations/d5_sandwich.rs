@@ -2,7 +2,9 @@ use super::common::*;
 use nalgebra::{DMatrix, DVector};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use vkernel::family::features::{Factor, FeatureSet, Gaussian, Polynomial, ProductFeatures};
+use vkernel::family::features::{
+    Factor, FeatureSet, Features, Gaussian, Polynomial, SpaceFeatures,
+};
 use vkernel::problem::{
     Data, Diffusion, Objective, Prediction, Problem, Training, Triple, Weighting,
 };
@@ -12,7 +14,7 @@ struct Case {
     problem: Problem,
     kind: Prediction,
     training: Training,
-    features: ProductFeatures,
+    features: Features,
 }
 
 /// Population quantities by quadrature. Weights are D x F; covariances have the index i F + f.
@@ -233,10 +235,10 @@ fn line_case(ridge: f64, samples: usize, kind: Prediction, objective: Objective)
             samples,
             ridge,
         },
-        features: ProductFeatures {
-            space: vec![Factor::new(vec![FeatureSet::Gaussian(Gaussian::new(
-                3, -1.5, 1.5, 0.8,
-            ))])],
+        features: Features {
+            space: SpaceFeatures::Product(vec![Factor::new(vec![FeatureSet::Gaussian(
+                Gaussian::new(3, -1.5, 1.5, 0.8),
+            )])]),
             time: Factor::new(vec![FeatureSet::Polynomial(Polynomial::new(2, 0.2, 1.2))]),
         },
     }
@@ -444,8 +446,8 @@ fn d5_7_sandwich_in_two_dimensions() {
             samples: 500,
             ridge: 1.0,
         },
-        features: ProductFeatures {
-            space: vec![linear(), linear()],
+        features: Features {
+            space: SpaceFeatures::Product(vec![linear(), linear()]),
             time: Factor::default(),
         },
     };
@@ -471,10 +473,10 @@ fn d5_8_v_kernel_of_an_expressive_linear_family() {
             samples,
             ridge: 0.0,
         },
-        features: ProductFeatures {
-            space: vec![Factor::new(vec![FeatureSet::Polynomial(Polynomial::new(
-                2, -1.0, 1.0,
-            ))])],
+        features: Features {
+            space: SpaceFeatures::Product(vec![Factor::new(vec![FeatureSet::Polynomial(
+                Polynomial::new(2, -1.0, 1.0),
+            )])]),
             time: Factor::default(),
         },
     };

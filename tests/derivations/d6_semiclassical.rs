@@ -5,7 +5,7 @@ use num_dual::{DualNum, first_derivative, second_derivative, second_partial_deri
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
-use vkernel::family::features::{Factor, FeatureSet, Gaussian, ProductFeatures};
+use vkernel::family::features::{Factor, FeatureSet, Features, Gaussian, SpaceFeatures};
 use vkernel::problem::Prediction;
 
 const NX: usize = 5;
@@ -16,7 +16,7 @@ pub const LOW: f64 = 0.05;
 /// A small random linear model with 5 x 3 Gaussian features under `vp`, from t = 1 to 0.05.
 pub struct Model {
     pub kind: Prediction,
-    pub features: ProductFeatures,
+    pub features: Features,
     pub weights: DVector<f64>,
     /// L with C_W = L L^T.
     pub root: DMatrix<f64>,
@@ -37,8 +37,8 @@ pub fn model(kind: Prediction) -> Model {
     let time = FeatureSet::Gaussian(Gaussian::new(NT, LOW, 1.0, 0.8));
     Model {
         kind,
-        features: ProductFeatures {
-            space: vec![Factor::new(vec![space])],
+        features: Features {
+            space: SpaceFeatures::Product(vec![Factor::new(vec![space])]),
             time: Factor::new(vec![time]),
         },
         weights: DVector::from_fn(F, |_, _| 0.4 * normal()),

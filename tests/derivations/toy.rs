@@ -11,7 +11,7 @@ use rand_distr::StandardNormal;
 use vkernel::action::Action;
 use vkernel::experiment::{Process, SamplerOptions, Scheme, Spacing};
 use vkernel::family::Linear;
-use vkernel::family::features::{Factor, FeatureSet, Gaussian, ProductFeatures};
+use vkernel::family::features::{Factor, FeatureSet, Features, Gaussian, SpaceFeatures};
 use vkernel::problem::{Diffusion, Prediction, Problem};
 use vkernel::sampler::PfOde;
 use vkernel::statistics::{VKernel, WeightStatistics};
@@ -60,8 +60,8 @@ impl Toy {
             flow: PfOde::new(&problem, &options(scheme, steps)),
             problem,
             family: Linear {
-                features: ProductFeatures {
-                    space: vec![Factor::new(vec![space])],
+                features: Features {
+                    space: SpaceFeatures::Product(vec![Factor::new(vec![space])]),
                     time: Factor::new(vec![time]),
                 },
                 predicts,

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use vkernel::derive::{Part, derive, derive_case};
 use vkernel::experiment::{Experiment, Process};
-use vkernel::family::{Denoiser1d, Family};
+use vkernel::family::{Denoiser, Family};
 use vkernel::problem::Triple;
 use vkernel::sampler::{Step, reverse_sde};
 use vkernel::spec::Format;
@@ -381,7 +381,7 @@ fn evaluate(python: &str, jobs: &Value) -> Vec<Value> {
 /// A denoiser that always gives the same value.
 struct Constant(f64);
 
-impl Denoiser1d for Constant {
+impl Denoiser for Constant {
     fn denoise(&self, _: f64, _: &[f64], denoised: &mut [f64]) {
         denoised.fill(self.0);
     }

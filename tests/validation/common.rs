@@ -6,7 +6,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use vkernel::experiment::{Process, SamplerOptions, Scheme, Spacing};
 use vkernel::family::Linear;
-use vkernel::family::features::{Factor, FeatureSet, Gaussian, Polynomial, ProductFeatures};
+use vkernel::family::features::{
+    Factor, FeatureSet, Features, Gaussian, Polynomial, SpaceFeatures,
+};
 use vkernel::problem::{Data, Diffusion, Prediction, Problem};
 
 pub const VP: Diffusion = Diffusion::Vp {
@@ -75,10 +77,10 @@ pub fn factor(set: FeatureSet) -> Factor {
 /// `space` Gaussian features on [-1.5, 1.5] times the first `time` Legendre polynomials of the window.
 pub fn small_family(problem: &Problem, space: usize, time: usize, predicts: Prediction) -> Linear {
     Linear {
-        features: ProductFeatures {
-            space: vec![factor(FeatureSet::Gaussian(Gaussian::new(
+        features: Features {
+            space: SpaceFeatures::Product(vec![factor(FeatureSet::Gaussian(Gaussian::new(
                 space, -1.5, 1.5, 0.8,
-            )))],
+            )))]),
             time: factor(FeatureSet::Polynomial(Polynomial::new(
                 time,
                 problem.t_min,

@@ -8,7 +8,7 @@ use vkernel::density::{
     flow_tangents, loop_terms, mean_field, noised_data, semiclassical,
 };
 use vkernel::experiment::Scheme;
-use vkernel::family::{Denoiser1d, Family, Linear, LinearDenoiser};
+use vkernel::family::{Denoiser, Family, Linear, LinearDenoiser};
 use vkernel::numerics::normal;
 use vkernel::problem::{LinePosterior, Objective, Prediction, Problem, Training, Weighting};
 use vkernel::sampler::PfOde;
@@ -23,7 +23,7 @@ struct Map<G> {
     g: G,
 }
 
-impl<G: Fn(f64) -> f64 + Sync> Denoiser1d for Map<G> {
+impl<G: Fn(f64) -> f64 + Sync> Denoiser for Map<G> {
     fn denoise(&self, _t: f64, x: &[f64], denoised: &mut [f64]) {
         for (o, x) in denoised.iter_mut().zip(x) {
             *o = ((self.g)(*x) - self.c * x) / self.d;

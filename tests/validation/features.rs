@@ -5,9 +5,9 @@ use std::f64::consts::TAU;
 use num_dual::{Dual3_64, DualNum, third_derivative};
 use rand::RngExt;
 use vkernel::family::features::{
-    Factor, FeatureSet, Fourier, Gaussian, Polynomial, ProductFeatures,
+    Factor, FeatureSet, Features, Fourier, Gaussian, Polynomial, SpaceFeatures,
 };
-use vkernel::family::{Denoiser1d, Linear, LinearDenoiser, TabulatedDenoiser};
+use vkernel::family::{Denoiser, Linear, LinearDenoiser, TabulatedDenoiser};
 use vkernel::problem::Prediction;
 
 use super::common::*;
@@ -221,8 +221,11 @@ fn jets_of_every_set_and_of_products() {
 #[test]
 fn kronecker_order() {
     let (a, b, c, t) = (SETS[1], SETS[4], SETS[5], SETS[7]);
-    let features = ProductFeatures {
-        space: vec![Factor::new(vec![a.build(), b.build()]), factor(c.build())],
+    let features = Features {
+        space: SpaceFeatures::Product(vec![
+            Factor::new(vec![a.build(), b.build()]),
+            factor(c.build()),
+        ]),
         time: factor(t.build()),
     };
     let (na, nb, nc, nt) = (a.len(), b.len(), c.len(), t.len());
@@ -303,8 +306,8 @@ fn tabulated_model_is_the_model() {
     let times = [1.0, 0.3, 0.05, 1e-2];
     for predicts in [Prediction::Denoiser, Prediction::Score, Prediction::Noise] {
         let family = Linear {
-            features: ProductFeatures {
-                space: vec![factor(SETS[0].build())],
+            features: Features {
+                space: SpaceFeatures::Product(vec![factor(SETS[0].build())]),
                 time: factor(FeatureSet::Gaussian(Gaussian::new(16, 1e-2, 1.0, 0.5))),
             },
             predicts,

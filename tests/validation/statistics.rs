@@ -6,7 +6,7 @@ use quadrature::double_exponential;
 use rayon::prelude::*;
 use vkernel::family::Linear;
 use vkernel::family::features::{
-    Factor, FeatureSet, Fourier, Gaussian, Polynomial, ProductFeatures,
+    Factor, FeatureSet, Features, Fourier, Gaussian, Polynomial, SpaceFeatures,
 };
 use vkernel::monte_carlo::{Trainer, model_rng};
 use vkernel::problem::{Diffusion, Objective, Prediction, Problem, Training, Triple, Weighting};
@@ -34,8 +34,10 @@ fn cases() -> Vec<(&'static str, Problem, Linear, Training)> {
     );
     let flow = mixture(PROCESSES[3].clone(), &[-0.5, 0.8], &[0.1, 0.0], &[0.6, 0.4]);
     let fourier = Linear {
-        features: ProductFeatures {
-            space: vec![factor(FeatureSet::Fourier(Fourier::new(3, -2.0, 2.0)))],
+        features: Features {
+            space: SpaceFeatures::Product(vec![factor(FeatureSet::Fourier(Fourier::new(
+                3, -2.0, 2.0,
+            )))]),
             time: Factor::default(),
         },
         predicts: Prediction::Noise,
@@ -298,8 +300,10 @@ fn moments_against_plain_monte_carlo() {
 fn one_constant_feature_in_closed_form() {
     let problem = mixture(PROCESSES[2].clone(), &[0.4], &[0.6], &[1.0]);
     let family = Linear {
-        features: ProductFeatures {
-            space: vec![factor(FeatureSet::Fourier(Fourier::new(1, -1.0, 1.0)))],
+        features: Features {
+            space: SpaceFeatures::Product(vec![factor(FeatureSet::Fourier(Fourier::new(
+                1, -1.0, 1.0,
+            )))]),
             time: Factor::default(),
         },
         predicts: Prediction::Denoiser,
@@ -470,10 +474,10 @@ fn overflowing_features_are_refused() {
         &[0.5; 2],
     );
     let family = Linear {
-        features: ProductFeatures {
-            space: vec![factor(FeatureSet::Polynomial(Polynomial::new(
+        features: Features {
+            space: SpaceFeatures::Product(vec![factor(FeatureSet::Polynomial(Polynomial::new(
                 31, -1.0, 1.0,
-            )))],
+            )))]),
             time: Factor::default(),
         },
         predicts: Prediction::Denoiser,
@@ -491,10 +495,10 @@ fn singular_moments_are_refused() {
     let problem = three_points(1e-2);
     // Two Gaussians far from all data vanish to double precision.
     let family = Linear {
-        features: ProductFeatures {
-            space: vec![factor(FeatureSet::Gaussian(Gaussian::new(
+        features: Features {
+            space: SpaceFeatures::Product(vec![factor(FeatureSet::Gaussian(Gaussian::new(
                 2, 500.0, 501.0, 0.5,
-            )))],
+            )))]),
             time: Factor::default(),
         },
         predicts: Prediction::Denoiser,

@@ -75,7 +75,7 @@ impl Local {
         let mut jets = vec![0.0; 3 * space];
         let (v, rest) = jets.split_at_mut(space);
         let (d, c) = rest.split_at_mut(space);
-        features.space[0].jet(x, v, d, c);
+        features.space.line().jet(x, v, d, c);
         let mut clock = vec![0.0; time];
         features.time.values(t, &mut clock);
         let r = family.predicts.regression(&problem.diffusion, t);

@@ -4,11 +4,13 @@ mod expression;
 mod fourier;
 mod gaussian;
 mod polynomial;
+mod space;
 
 pub use expression::{ExpressionError, Expressions, FeatureError};
 pub use fourier::Fourier;
 pub use gaussian::Gaussian;
 pub use polynomial::Polynomial;
+pub use space::SpaceFeatures;
 
 /// n over m.
 const BINOMIAL: [[f64; 4]; 4] = [
@@ -222,43 +224,34 @@ impl Factor {
     }
 }
 
-/// Product features over all coordinates and time; the feature index runs over x1 slowest, t fastest.
+/// Features of space times features of time; the feature index runs over space slowest, time fastest.
 #[derive(Debug, Clone)]
-pub struct ProductFeatures {
-    /// One factor per coordinate.
-    pub space: Vec<Factor>,
+pub struct Features {
+    pub space: SpaceFeatures,
     pub time: Factor,
 }
 
-impl ProductFeatures {
+impl Features {
     /// F, the number of features.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.space_len() * self.time.len()
     }
 
-    /// Number of features of space alone.
+    /// F_x, the number of features of space alone.
     pub fn space_len(&self) -> usize {
-        self.space.iter().map(Factor::len).product()
+        self.space.len()
     }
 
     /// phi(x, t) into `out` (length F).
     pub fn values(&self, x: &[f64], t: f64, out: &mut [f64]) {
-        let mut all = vec![1.0];
-        for (factor, &a) in self
-            .space
-            .iter()
-            .zip(x)
-            .chain(std::iter::once((&self.time, &t)))
-        {
-            let mut v = vec![0.0; factor.len()];
-            factor.values(a, &mut v);
-            all = kronecker(&all, &v);
-        }
-        out.copy_from_slice(&all);
+        let (mut space, mut time) = (vec![0.0; self.space_len()], vec![0.0; self.time.len()]);
+        self.space.values(x, &mut space);
+        self.time.values(t, &mut time);
+        out.copy_from_slice(&kronecker(&space, &time));
     }
 
-    /// Weights of the space features at time t: `out[i] = sum_j weights[i, j] phi_j(t)`.
+    /// Weights of the space features at time t: `out[i] = sum_j weights[i, j] phi_j(t)`, of all outputs one after another.
     pub fn contract_time(&self, weights: &[f64], t: f64, out: &mut [f64]) {
         let mut v = vec![0.0; self.time.len()];
         self.time.values(t, &mut v);

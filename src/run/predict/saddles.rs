@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::density::{Bins, GapFilling, SaddleDensity};
-use crate::family::{Denoiser1d, Linear, LinearDenoiser};
+use crate::family::{Denoiser, Linear, LinearDenoiser};
 use crate::problem::Problem;
 use crate::report::paths::{
     DOMINANT_PATHS, Direction, DominantPaths, GAP_FILLING, GapFillingReport,

@@ -6,8 +6,8 @@ use super::output::is_interval;
 use super::{check, check_at, expression};
 use crate::experiment::OutputOptions;
 use crate::family::features::{
-    ExpressionError, Expressions, Factor, FeatureSet, Fourier, Gaussian, Polynomial,
-    ProductFeatures,
+    ExpressionError, Expressions, Factor, FeatureSet, Features, Fourier, Gaussian, Polynomial,
+    SpaceFeatures,
 };
 use crate::family::{Family, Linear, Naive};
 use crate::problem::{Prediction, Problem};
@@ -61,7 +61,7 @@ fn features(
     list: &FieldPath,
     problem: &Problem,
     output: &OutputOptions,
-) -> Result<ProductFeatures, Fault> {
+) -> Result<Features, Fault> {
     let dim = problem.dim();
     let mut space: Vec<Vec<FeatureSet>> = vec![Vec::new(); dim];
     let mut time = Vec::new();
@@ -99,8 +99,8 @@ fn features(
         return Err(Fault::at(list.clone(), "features of t only")
             .allowed("at least one feature set of a coordinate, such as of = \"x1\""));
     }
-    Ok(ProductFeatures {
-        space: space.into_iter().map(Factor::new).collect(),
+    Ok(Features {
+        space: SpaceFeatures::Product(space.into_iter().map(Factor::new).collect()),
         time: Factor::new(time),
     })
 }
