@@ -178,6 +178,15 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("output", "a table: [output]"),
     (
+        "output.directions",
+        "two or more vectors of D numbers, in more than one dimension",
+    ),
+    (
+        "output.directions[]",
+        "a vector of D finite numbers, not all zero",
+    ),
+    ("output.directions[][]", "a finite number"),
+    (
         "output.range",
         "[low, high] with finite low < high, or one such pair per coordinate",
     ),

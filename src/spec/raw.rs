@@ -378,13 +378,20 @@ pub(super) struct RawMonteCarlo {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawOutput {
     /// Low and high end: one pair for all coordinates, or one per coordinate. Default: the data's extent, widened on
-    /// either side by a quarter of itself or by four standard deviations of a noised component, whichever is larger.
+    /// either side by a quarter of itself or by four standard deviations of a noised component, whichever is larger. One
+    /// pair also holds for all `directions`; otherwise these have the data's extent along them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub range: Option<RawRange>,
-    /// Bins per coordinate. Default 60.
+    /// Bins per axis. Default 60, in more than one dimension 30.
     #[schemars(range(min = 1, max = 10_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bins: Option<u64>,
+    /// D >= 2: two or more directions, vectors of D numbers (of any length), that densities are reported along: that of the
+    /// first two together, and in more than two dimensions the marginal along each and the planes of the third and fourth,
+    /// ... Default: the coordinates in two dimensions, else the first four principal axes of the data.
+    #[schemars(length(min = 2))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directions: Option<Vec<Vec<f64>>>,
 }
 
 /// One pair of ends for all coordinates, or one per coordinate.

@@ -148,6 +148,7 @@ fn noise_floor_is_the_distance_to_the_truth() {
                 |(), i| {
                     Ok(Member {
                         masses: histogram(100 + repeat * members + i, cells),
+                        values: Vec::new(),
                         unresolved: 0.0,
                         folds: false,
                         seconds: (0.0, 0.0),
@@ -205,6 +206,7 @@ fn ensemble_statistics_are_those_of_its_members() {
             |(), i| {
                 Ok(Member {
                     masses: all[i as usize].clone(),
+                    values: Vec::new(),
                     unresolved: 0.25,
                     folds: i % 2 == 0,
                     seconds: (1.0, 2.0),
@@ -312,6 +314,7 @@ fn gap_masses_have_bootstrap_errors() {
         let member = |(): &mut (), i| {
             Ok(Member {
                 masses: mixed(i, share),
+                values: Vec::new(),
                 unresolved: 0.0,
                 folds: false,
                 seconds: (0.0, 0.0),

@@ -2,6 +2,7 @@
 
 mod linear;
 mod saddles;
+mod space;
 
 use std::time::Instant;
 
@@ -40,7 +41,7 @@ fn predict_naive(
         let started = Instant::now();
         let estimate = match method {
             Method::FokkerPlanck => {
-                let solution = fokker_planck(problem, noise(experiment, kappa), &generator.bins)
+                let solution = fokker_planck(problem, noise(experiment, kappa), generator.bins())
                     .map_err(failed(case, method))?;
                 set.diagnostics.insert(
                     "fokker-planck".into(),
@@ -59,7 +60,7 @@ fn predict_naive(
             },
             _ => {
                 let exact = ExactDenoiser { problem };
-                let (estimate, _) = mean_field(problem, generator.flow(), &exact, &generator.bins)
+                let (estimate, _) = mean_field(problem, generator.flow(), &exact, generator.bins())
                     .map_err(failed(case, method))?;
                 estimate
             }
@@ -90,7 +91,7 @@ fn white_saddles(
         noise(experiment, kappa),
         experiment.sampler.scheme,
         generator.times(),
-        &generator.bins,
+        generator.bins(),
         experiment.predict.starts,
     );
     let solution = match solution {
