@@ -11,7 +11,8 @@ use serde_json::json;
 use super::RunError;
 use super::prediction::{Grow, PredictionSet, failed};
 use crate::density::{
-    DensityError, Estimate, Generator, WhiteNoise, fokker_planck, mean_field, white_saddle,
+    DensityError, Estimate, Generator, WhiteNoise, cloud_density, cloud_estimate, fokker_planck,
+    mean_field, white_saddle,
 };
 use crate::experiment::{Experiment, Method, Process};
 use crate::family::{ExactDenoiser, Family};
@@ -25,7 +26,7 @@ pub fn predict_case(
 ) -> Result<PredictionSet, RunError> {
     match &experiment.family {
         Family::Linear(family) => linear::predict(experiment, family, case, seed, grow),
-        Family::Naive(naive) => predict_naive(experiment, naive.kappa, case),
+        Family::Naive(naive) => predict_naive(experiment, naive.kappa, case, seed),
     }
 }
 
@@ -33,12 +34,21 @@ fn predict_naive(
     experiment: &Experiment,
     kappa: f64,
     case: usize,
+    seed: &dyn Fn(Method) -> u64,
 ) -> Result<PredictionSet, RunError> {
     let problem = &experiment.problem;
     let generator = Generator::new(experiment);
     let mut set = PredictionSet::default();
     for &method in &experiment.predict.methods {
         let started = Instant::now();
+        if problem.dim() > 1 && method == Method::MeanField {
+            let exact = ExactDenoiser { problem };
+            let cloud = cloud_density(&generator, &exact, usize::MAX, seed(method))
+                .map_err(failed(case, method))?;
+            let seconds = started.elapsed().as_secs_f64();
+            set.insert_cloud(method, cloud_estimate(&cloud), cloud, seconds);
+            continue;
+        }
         let estimate = match method {
             Method::FokkerPlanck => {
                 let solution = fokker_planck(problem, noise(experiment, kappa), generator.bins())
