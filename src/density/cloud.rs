@@ -1,15 +1,13 @@
 //! Densities of single fields in D >= 2, from clouds of points (derivations/18-readouts.md).
 //!
-//! A density is the average over several clouds, each a low-discrepancy set with a random shift of its own: the average is
+//! A density is the average over several clouds, each a low-discrepancy set with a random scrambling of its own: the average is
 //! unbiased, and what the clouds differ by measures its error. The alternative, transport of the density on a grid, pays for
 //! the whole grid at every step and smears what a cloud carries exactly.
-
-use rand::RngExt;
 
 use super::{DensityError, Ensemble, Estimate, Generated, Generator};
 use crate::experiment::Start;
 use crate::family::Denoiser;
-use crate::numerics::low_discrepancy::Recurrence;
+use crate::numerics::low_discrepancy::ScrambledSobol;
 use crate::numerics::normal;
 use crate::numerics::random::stream;
 use crate::problem::Problem;
@@ -45,15 +43,13 @@ pub fn noised_cloud(
     seed: u64,
 ) -> Result<Ensemble, DensityError> {
     let dim = problem.dim();
-    let sequence = Recurrence::new(dim + 1);
     let (alpha, sigma) = (problem.diffusion.alpha(t), problem.diffusion.sigma(t));
     average(readout, |i| {
-        let mut rng = stream(seed, i);
-        let shift: Vec<f64> = (0..=dim).map(|_| rng.random::<f64>()).collect();
+        let sequence = ScrambledSobol::new(&mut stream(seed, i));
         let mut x = vec![0.0; dim * CLOUD_POINTS];
         let mut point = vec![0.0; dim];
         for k in 0..CLOUD_POINTS {
-            let uniform = |i: usize| sequence.coordinate(i, k as u64, shift[i]);
+            let uniform = |i: usize| sequence.coordinate(i, k as u64);
             let component = problem.data.component_at(uniform(dim));
             let normals = (0..dim).map(|i| normal::quantile(uniform(i)));
             component.noised(alpha, sigma, normals, &mut point);

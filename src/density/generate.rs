@@ -6,7 +6,7 @@ use rand_distr::StandardNormal;
 use super::{Bins, DensityError, Masses, Member, PushForward, Refinement};
 use crate::experiment::{Experiment, Process, Scheme, Start};
 use crate::family::Denoiser;
-use crate::numerics::low_discrepancy::Recurrence;
+use crate::numerics::low_discrepancy::ScrambledSobol;
 use crate::numerics::normal;
 use crate::problem::Problem;
 use crate::readout::{Reading, Readout};
@@ -270,8 +270,8 @@ impl Generated {
 struct Starts {
     dim: usize,
     sigma: f64,
-    /// A low-discrepancy sequence with its random shift, in place of independent starts.
-    sequence: Option<(Recurrence, Vec<f64>)>,
+    /// In place of independent starts.
+    sequence: Option<ScrambledSobol>,
 }
 
 impl Starts {
@@ -280,10 +280,10 @@ impl Starts {
         Self {
             dim,
             sigma: generator.sigma_start(),
-            sequence: (generator.start == Start::Stratified).then(|| {
-                let shift = (0..dim).map(|_| rng.random::<f64>()).collect();
-                (Recurrence::new(dim), shift)
-            }),
+            sequence: match generator.start {
+                Start::Stratified => Some(ScrambledSobol::new(rng)),
+                Start::Random => None,
+            },
         }
     }
 
@@ -293,9 +293,7 @@ impl Starts {
         for i in 0..self.dim {
             x.extend((first..first + count).map(|k| {
                 let z = match &self.sequence {
-                    Some((sequence, shift)) => {
-                        normal::quantile(sequence.coordinate(i, k as u64, shift[i]))
-                    }
+                    Some(sequence) => normal::quantile(sequence.coordinate(i, k as u64)),
                     None => rng.sample::<f64, _>(StandardNormal),
                 };
                 self.sigma * z

@@ -237,6 +237,26 @@ impl Data {
 }
 
 impl Data {
+    /// The mixture turned about the origin by so many degrees, counter-clockwise. D = 2.
+    ///
+    /// # Panics
+    /// In another dimension.
+    pub fn rotated(mut self, degrees: f64) -> Self {
+        assert_eq!(self.dim(), 2, "a rotation of the plane");
+        let (sin, cos) = degrees.to_radians().sin_cos();
+        let turn = DMatrix::from_row_slice(2, 2, &[cos, -sin, sin, cos]);
+        for component in &mut self.components {
+            component.mean = &turn * &component.mean;
+            if !component.is_point() {
+                component.axes = Some(match &component.axes {
+                    None => turn.clone(),
+                    Some(axes) => &turn * axes,
+                });
+            }
+        }
+        self
+    }
+
     /// Covariance of the whole mixture, D x D.
     pub fn covariance(&self) -> DMatrix<f64> {
         let mean = self.mean();

@@ -69,7 +69,9 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("data.standardize", "true or false"),
     ("data.pca", "an integer from 1 to the number of columns"),
+    ("data.scale", "a finite number, not 0"),
     ("data.max_rows", "an integer >= 1"),
+    ("data.rotation", "a finite number of degrees, for D = 2"),
     ("data.checksum", "16 hexadecimal digits"),
     ("diffusion", "a table: [diffusion]"),
     (

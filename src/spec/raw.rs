@@ -82,10 +82,16 @@ pub(super) struct RawData {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pca: Option<u64>,
+    /// file: multiply all coordinates by this number, last of all; finite, not 0. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
     /// file: use the first rows only. Default: all rows.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rows: Option<u64>,
+    /// Turns the data about the origin by so many degrees, counter-clockwise; two dimensions only. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<f64>,
     /// file: checksum of the file (FNV-1a, 64 bits, 16 hexadecimal digits); another file is refused. Resolved specs
     /// carry it. Default: not checked.
     #[schemars(regex(pattern = "^[0-9a-f]{16}$"))]

@@ -1,14 +1,13 @@
 //! Gaussian fluctuations around the mean paths in D >= 2 (derivations/18-readouts.md).
 
 use nalgebra::{DMatrix, DVector};
-use rand::RngExt;
 use rayon::prelude::*;
 
 use crate::density::cloud::{CLOUD_POINTS, average};
 use crate::density::{DensityError, Ensemble, Generator};
 use crate::family::{Denoiser, Linear, LinearDenoiser};
 use crate::numerics::linalg;
-use crate::numerics::low_discrepancy::Recurrence;
+use crate::numerics::low_discrepancy::ScrambledSobol;
 use crate::numerics::normal;
 use crate::numerics::random::stream;
 use crate::problem::{Problem, Regression};
@@ -35,12 +34,9 @@ pub fn semiclassical_cloud(
         weights: weights.mean.as_slice(),
     };
     let spread = Spread::new(generator, family, weights, sigma, seed)?;
-    let sequence = Recurrence::new(2 * dim);
     average(&generator.readout, |i| {
-        let mut rng = stream(seed, i + 1);
-        let shift: Vec<f64> = (0..2 * dim).map(|_| rng.random::<f64>()).collect();
-        let quantile =
-            |i: usize, k: usize| normal::quantile(sequence.coordinate(i, k as u64, shift[i]));
+        let sequence = ScrambledSobol::new(&mut stream(seed, i + 1));
+        let quantile = |i: usize, k: usize| normal::quantile(sequence.coordinate(i, k as u64));
         let n = CLOUD_POINTS;
         let starts: Vec<f64> = (0..dim * n)
             .map(|j| sigma * quantile(j / n, j % n))
@@ -76,13 +72,11 @@ impl Spread {
     ) -> Result<Self, DensityError> {
         let problem = generator.problem();
         let dim = problem.dim();
-        let mut rng = stream(seed, 0);
-        let shift: Vec<f64> = (0..dim).map(|_| rng.random::<f64>()).collect();
-        let sequence = Recurrence::new(dim);
+        let sequence = ScrambledSobol::new(&mut stream(seed, 0));
         let starts: Vec<DVector<f64>> = (0..NODES)
             .map(|k| {
                 DVector::from_fn(dim, |i, _| {
-                    sigma * normal::quantile(sequence.coordinate(i, k as u64, shift[i]))
+                    sigma * normal::quantile(sequence.coordinate(i, k as u64))
                 })
             })
             .collect();
