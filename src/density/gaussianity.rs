@@ -45,7 +45,7 @@ pub fn gaussianity(
         let [mut second, mut third, mut fourth] = [0.0; 3];
         for (i, v) in influence.iter().enumerate() {
             let a = v / (1.0 + solution.leverage[i]);
-            let (mean, square) = (misfit[i], equivalent.noise[i]);
+            let (mean, square) = (misfit[i], equivalent.noise[0][i]);
             let spread = (square - mean * mean).max(0.0);
             second += weights[i] * square * a.powi(2);
             third += weights[i] * (mean.powi(3) + 3.0 * mean * spread) * a.powi(3);

@@ -46,7 +46,7 @@ impl RandomField for SampleSumField<'_> {
     }
 
     fn draw(&self, rng: &mut ChaCha8Rng) -> Result<DVector<f64>, DensityError> {
-        let mut weights = DVector::zeros(self.family.features.len());
+        let mut weights = DVector::zeros(self.problem.dim() * self.family.features.len());
         self.sum.draw(rng, weights.as_mut_slice());
         Ok(weights)
     }

@@ -83,6 +83,39 @@ pub fn cholesky(matrix: MatMut<'_, f64>, scratch: &mut CholeskyScratch) -> Resul
     })
 }
 
+/// L with L L^T = matrix, for a symmetric matrix that is positive semi-definite to rounding: its Cholesky factor with the
+/// least raise of the diagonal, relative to each element of it, that makes one exist (at most 1e-9), else its
+/// eigenvectors times the roots of what is positive of its eigenvalues.
+pub fn semidefinite_factor(matrix: &DMatrix<f64>) -> Result<DMatrix<f64>, LinalgError> {
+    let size = matrix.nrows();
+    let scale = matrix.diagonal().map(|v| v.max(0.0).sqrt());
+    let inverse = scale.map(|s| if s > 0.0 { 1.0 / s } else { 0.0 });
+    for raise in [1e-13, 1e-12, 1e-11, 1e-10, 1e-9] {
+        // Rows of no variance become those of the identity, and zero again below.
+        let mut factor = DMatrix::from_fn(size, size, |i, j| match i == j {
+            true => 1.0 + raise,
+            false => matrix[(i, j)] * inverse[i] * inverse[j],
+        });
+        if cholesky(view_mut(&mut factor), &mut CholeskyScratch::new(size)).is_ok() {
+            factor.fill_upper_triangle(0.0, 1);
+            for mut column in factor.column_iter_mut() {
+                column.component_mul_assign(&scale);
+            }
+            return Ok(factor);
+        }
+    }
+    eigen_factor(matrix)
+}
+
+/// L with L L^T = the positive part of a symmetric matrix: its eigenvectors times the roots of its eigenvalues.
+pub fn eigen_factor(matrix: &DMatrix<f64>) -> Result<DMatrix<f64>, LinalgError> {
+    let (values, mut vectors) = symmetric_eigen(matrix)?;
+    for (mut column, v) in vectors.column_iter_mut().zip(&values) {
+        column *= v.max(0.0).sqrt();
+    }
+    Ok(vectors)
+}
+
 /// Solves `L L^T x = rhs` in place.
 pub fn cholesky_solve(factor: MatRef<'_, f64>, rhs: MatMut<'_, f64>) {
     llt::solve::solve_in_place(

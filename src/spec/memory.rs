@@ -18,8 +18,8 @@ pub struct MemoryEstimate {
     pub training_per_thread: u64,
     /// Trajectories of one model, needed once per thread.
     pub sampling_per_thread: u64,
-    /// Statistics of the weights: twelve F x F matrices at the peak (two refinement levels, factors, products), and the
-    /// first two levels of the quadrature; with loop corrections, their responses at every step.
+    /// Statistics of the weights: twelve F x F matrices at the peak (two refinement levels, factors, products), in D >= 2
+    /// of size D F, and the first two levels of the quadrature; with loop corrections, their responses at every step.
     pub statistics: u64,
     /// Nodes of the coarsest quadrature.
     pub nodes: u64,
@@ -39,11 +39,11 @@ impl MemoryEstimate {
         let samples = experiment.training.as_ref().map_or(0, |t| t.samples as u64);
         let gram = features.min(samples);
         let (nodes, quadrature) = match &experiment.family {
-            Family::Linear(linear) if experiment.problem.dim() == 1 => {
+            Family::Linear(linear) => {
                 let nodes = Population::coarsest_nodes(&experiment.problem, linear);
                 (nodes, Population::bytes(linear, nodes.saturating_mul(5)))
             }
-            _ => (0, 0),
+            Family::Naive(_) => (0, 0),
         };
         let loops = match &experiment.family {
             Family::Linear(linear) => expansion_bytes(linear, experiment),
@@ -58,7 +58,7 @@ impl MemoryEstimate {
             training_per_thread: product(&[samples, features, FLOAT])
                 .saturating_add(product(&[gram, gram, FLOAT])),
             sampling_per_thread: product(&[4, monte_carlo.particles as u64, dim, FLOAT]),
-            statistics: product(&[12, features, features, FLOAT])
+            statistics: product(&[12, dim, features, dim, features, FLOAT])
                 .saturating_add(quadrature)
                 .saturating_add(loops),
             nodes,

@@ -2,8 +2,9 @@
 //! (theory T12, T13; derivations/09-deterministic-equivalent.md).
 
 use nalgebra::DMatrix;
+use rayon::prelude::*;
 
-use super::{Measure, StatisticsError};
+use super::{Measure, PAIRS_AT_ONCE, StatisticsError, pairs};
 use crate::numerics::anderson::Anderson;
 use crate::numerics::linalg;
 
@@ -58,14 +59,18 @@ pub fn deterministic_equivalent<M: Measure>(
     };
     let mut covariances = Vec::new();
     let (mut iterations, mut change, mut amplification) = (0, 0.0_f64, 0.0_f64);
-    for i in 0..measure.outputs() {
-        for j in i..measure.outputs() {
-            let block = noise.block(
-                &mean,
-                (i, j),
-                ridge,
-                start.map(|s| &s.covariances[covariances.len()]),
-            )?;
+    let outputs: Vec<(usize, usize)> = pairs(measure.outputs()).collect();
+    for chunk in outputs.chunks(PAIRS_AT_ONCE) {
+        let first = covariances.len();
+        let blocks: Result<Vec<Block>, StatisticsError> = chunk
+            .par_iter()
+            .enumerate()
+            .map(|(k, &pair)| {
+                let start = start.map(|s| &s.covariances[first + k]);
+                noise.block(&mean, pair, ridge, start)
+            })
+            .collect();
+        for block in blocks? {
             iterations = iterations.max(block.iterations);
             change = change.max(block.change);
             amplification = amplification.max(block.amplification);

@@ -2,7 +2,7 @@
 
 use super::deterministic_equivalent::{DeterministicEquivalent, deterministic_equivalent};
 use super::refinement::refine;
-use super::{Measure, Population, Refinement, StatisticsError, WeightStatistics};
+use super::{Measure, Population, Refinement, StatisticsError, WeightStatistics, pairs};
 use crate::family::Linear;
 use crate::problem::{Problem, Training};
 
@@ -26,9 +26,9 @@ pub struct Equivalent<'a> {
     /// The fixed points on the quadrature before, and that quadrature: cheaper, and good to `refinement.change`.
     pub coarse: DeterministicEquivalent,
     pub population: Population<'a>,
-    /// Second moment r^2 + Var(y) + z^T C z of a sample's residual against a model that has not seen it, at the nodes of
-    /// `population`.
-    pub noise: Vec<f64>,
+    /// Second moments r_i r_j + Cov(y_i, y_j) + z^T C_ij z of a sample's residuals against a model that has not seen it, at
+    /// the nodes of `population`, of the pairs of outputs (i, j), i <= j, i running slowest.
+    pub noise: Vec<Vec<f64>>,
 }
 
 struct Level {
@@ -42,7 +42,7 @@ impl AsRef<WeightStatistics> for Level {
     }
 }
 
-/// Solves T12 and T13 for the training distribution of a linear family on the line.
+/// Solves T12 and T13 for the training distribution of a linear family.
 pub fn equivalent<'a>(
     problem: &Problem,
     family: &'a Linear,
@@ -67,19 +67,23 @@ pub fn equivalent<'a>(
                 start,
             )?;
             Ok(Level {
-                weights: WeightStatistics {
-                    mean: solution.mean.column(0).into_owned(),
-                    covariance: solution.covariances[0].clone(),
-                },
+                weights: WeightStatistics::from_blocks(&solution.mean, &solution.covariances),
                 equivalent: solution,
             })
         },
     )?;
     let coarse = levels.coarse.equivalent;
-    let residual = levels.population.residual(&coarse.mean, (0, 0));
-    let own = levels.population.quadratic(&coarse.covariances[0]);
+    let population = &levels.population;
+    let noise = pairs(population.outputs())
+        .zip(&coarse.covariances)
+        .map(|(pair, covariance)| {
+            let residual = population.residual(&coarse.mean, pair);
+            let own = population.quadratic(covariance);
+            residual.iter().zip(&own).map(|(r, c)| r + c).collect()
+        })
+        .collect();
     Ok(Equivalent {
-        noise: residual.iter().zip(&own).map(|(r, c)| r + c).collect(),
+        noise,
         weights: levels.fine.weights,
         coarser: levels.coarse.weights,
         refinement: levels.refinement,

@@ -13,7 +13,7 @@ mod v_kernel;
 pub use deterministic_equivalent::{DeterministicEquivalent, deterministic_equivalent};
 pub use equivalent::{Equivalent, equivalent};
 pub use measure::Measure;
-pub use population::{Panel, Population};
+pub use population::{Layout, LinePopulation, Panel, Population, SpacePopulation};
 pub use quenched_layer::{LayerWeights, QuenchedLayer, by_leverage};
 pub use refinement::Refinement;
 pub use sample_sum::{SampleSum, Tilt};
@@ -24,6 +24,9 @@ use nalgebra::{DMatrix, DVector};
 use thiserror::Error;
 
 use crate::numerics::linalg::LinalgError;
+
+/// Pairs of outputs whose covariances are solved for at a time: each holds some twenty numbers per node.
+const PAIRS_AT_ONCE: usize = 3;
 
 /// Why the statistics could not be computed.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -52,11 +55,45 @@ pub enum StatisticsError {
     NotFinite,
 }
 
-/// Mean and covariance of the weights of a linear family over training sets (D = 1).
+/// Mean and covariance of the weights of a linear family over training sets. The weights of the first output come first.
 #[derive(Debug, Clone)]
 pub struct WeightStatistics {
-    /// Mean weights, length F.
+    /// Mean weights, length D F.
     pub mean: DVector<f64>,
-    /// Covariance, F x F.
+    /// Covariance, D F x D F.
     pub covariance: DMatrix<f64>,
+}
+
+impl WeightStatistics {
+    /// From the weights F x D and the blocks F x F of the pairs of outputs (i, j), i <= j, i running slowest: Cov of the
+    /// weights of i with those of j.
+    fn from_blocks(mean: &DMatrix<f64>, blocks: &[DMatrix<f64>]) -> Self {
+        Self {
+            mean: DVector::from_column_slice(mean.as_slice()),
+            covariance: symmetric_from_blocks(mean.ncols(), blocks),
+        }
+    }
+}
+
+/// The symmetric matrix whose blocks (i, j), i <= j, i running slowest, are given.
+fn symmetric_from_blocks(outputs: usize, blocks: &[DMatrix<f64>]) -> DMatrix<f64> {
+    if let ([only], 1) = (blocks, outputs) {
+        return only.clone();
+    }
+    let f = blocks[0].nrows();
+    let mut whole = DMatrix::zeros(outputs * f, outputs * f);
+    for ((i, j), block) in pairs(outputs).zip(blocks) {
+        whole.view_mut((i * f, j * f), (f, f)).copy_from(block);
+        if i != j {
+            whole
+                .view_mut((j * f, i * f), (f, f))
+                .copy_from(&block.transpose());
+        }
+    }
+    whole
+}
+
+/// The pairs of outputs (i, j), i <= j, i running slowest.
+fn pairs(outputs: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..outputs).flat_map(move |i| (i..outputs).map(move |j| (i, j)))
 }

@@ -5,7 +5,7 @@ use rand::{Rng, RngExt};
 use rand_distr::{Binomial, Distribution, StandardNormal};
 use rayon::prelude::*;
 
-use super::{Equivalent, Measure, Population, StatisticsError};
+use super::{Equivalent, Measure, Population, StatisticsError, pairs, symmetric_from_blocks};
 use crate::family::{Linear, SampleRows};
 use crate::numerics::linalg::{self, CholeskyScratch};
 use crate::numerics::random::stream;
@@ -17,7 +17,7 @@ const RESOLVENT_DRAWS: u64 = 64;
 const SETTLED: f64 = 0.05;
 const MAX_ROUNDS: usize = 4;
 
-/// Samples of a linear family on the line, split by time: those whose t falls into the layer are drawn as they are, the
+/// Samples of a linear family, split by time: those whose t falls into the layer are drawn as they are, the
 /// others enter by their deterministic equivalent with Gaussian fluctuations.
 pub struct QuenchedLayer<'a> {
     problem: &'a Problem,
@@ -36,15 +36,20 @@ pub struct QuenchedLayer<'a> {
 struct Rest {
     /// 1_rest at the nodes of the equivalent's coarse quadrature.
     outside: Vec<f64>,
-    /// E[1_rest z z^T/(1 + delta)], F x F, and its eigenvalues and eigenvectors U.
+    /// E[1_rest z z^T/(1 + delta)], F x F, and its eigenvalues and eigenvectors U where layers are small enough to use them.
     sigma: DMatrix<f64>,
-    values: Vec<f64>,
-    vectors: DMatrix<f64>,
-    /// E[1_rest y z/(1 + delta)].
-    target: DVector<f64>,
-    /// Factor L of the noise covariance (1/P) { E[1_rest (r^2 + z^T C z)/(1 + delta)^2 z z^T] - m m^T/Pr(rest) } = L L^T,
+    spectrum: Option<Spectrum>,
+    /// E[1_rest z y^T/(1 + delta)], F x D.
+    target: DMatrix<f64>,
+    /// Factor L of the noise covariance, D F x D F, of which the block of the outputs (i, j) is
+    /// (1/P) { E[1_rest (r_i r_j + Cov_ij + z^T C_ij z)/(1 + delta)^2 z z^T] - m_i m_j^T/Pr(rest) },
     /// m = E[1_rest r z/(1 + delta)]: the samples outside are a given number, each with this mean.
     noise: DMatrix<f64>,
+}
+
+struct Spectrum {
+    values: Vec<f64>,
+    vectors: DMatrix<f64>,
 }
 
 impl<'a> QuenchedLayer<'a> {
@@ -69,20 +74,22 @@ impl<'a> QuenchedLayer<'a> {
         }
         let length: f64 = intervals.iter().map(|(low, high)| high - low).sum();
         let everything = panels.len() == population.panels().len();
+        let probability = if everything {
+            1.0
+        } else {
+            (length / (problem.t_max - problem.t_min)).min(1.0)
+        };
         Ok(Self {
             problem,
             family,
             training,
             intervals,
             length,
-            probability: if everything {
-                1.0
-            } else {
-                (length / (problem.t_max - problem.t_min)).min(1.0)
-            },
+            probability,
             rest: Rest::new(
                 equivalent,
-                training.samples as f64,
+                training,
+                probability,
                 outside(population, panels),
                 &equivalent.coarse.leverage,
             )?,
@@ -117,7 +124,8 @@ impl<'a> QuenchedLayer<'a> {
                 .map(|((a, b), _)| ((1.0 + a) / (1.0 + b)).ln().abs())
                 .fold(0.0, f64::max);
             leverage = next;
-            self.rest = Rest::new(equivalent, p, self.rest.outside, &leverage)?;
+            let (training, outside) = (self.training, self.rest.outside);
+            self.rest = Rest::new(equivalent, training, self.probability, outside, &leverage)?;
             if change <= SETTLED {
                 break;
             }
@@ -132,7 +140,7 @@ impl<'a> QuenchedLayer<'a> {
             .map(|i| {
                 let quenched = self.draw(&mut stream(seed, i))?;
                 let mut resolvent = DMatrix::identity(f, f);
-                quenched.apply(&self.rest, &mut resolvent);
+                quenched.apply(&mut resolvent);
                 Ok(resolvent)
             })
             .collect();
@@ -163,16 +171,19 @@ impl<'a> QuenchedLayer<'a> {
     }
 
     /// Draws the layer's samples and factors what they make of the regression.
-    fn draw<R: Rng + ?Sized>(&self, rng: &mut R) -> Result<Quenched, StatisticsError> {
+    fn draw<R: Rng + ?Sized>(&self, rng: &mut R) -> Result<Quenched<'_>, StatisticsError> {
         let count = Binomial::new(self.training.samples as u64, self.probability)
             .map(|b| b.sample(rng) as usize)
             .unwrap_or(0);
         let mut samples = SampleRows::new(self.problem, self.family, self.training);
         let mut rows = DMatrix::zeros(self.family.features.len(), count);
-        let mut targets = DVector::zeros(count);
+        let mut targets = DMatrix::zeros(count, self.problem.dim());
         for k in 0..count {
             let t = self.time(rng.random::<f64>());
-            targets[k] = samples.draw_at(t, rng, rows.column_mut(k).as_mut_slice())[0];
+            let target = samples.draw_at(t, rng, rows.column_mut(k).as_mut_slice());
+            for (o, y) in target.iter().enumerate() {
+                targets[(k, o)] = *y;
+            }
         }
         Quenched::new(self, rows, &targets)
     }
@@ -192,30 +203,45 @@ impl<'a> QuenchedLayer<'a> {
     /// Weights given a layer: the conditional mean, and with the Gaussian fluctuations of the rest.
     pub fn weights<R: Rng + ?Sized>(&self, rng: &mut R) -> Result<LayerWeights, StatisticsError> {
         let quenched = self.draw(rng)?;
-        let f = self.family.features.len();
-        let eta = DVector::from_fn(f, |_, _| rng.sample::<f64, _>(StandardNormal));
-        let mut both = DMatrix::zeros(f, 2);
-        both.set_column(0, &quenched.target);
+        let (f, outputs) = quenched.target.shape();
+        let eta = DVector::from_fn(outputs * f, |_, _| rng.sample::<f64, _>(StandardNormal));
         let noise = &self.rest.noise * eta * quenched.share.sqrt();
-        both.set_column(1, &(&quenched.target + noise));
-        quenched.apply(&self.rest, &mut both);
+        // The targets of all outputs, then the same with noise.
+        let mut both = DMatrix::zeros(f, 2 * outputs);
+        let (mean, noisy) = both.as_mut_slice().split_at_mut(outputs * f);
+        for (((m, y), target), noise) in mean
+            .iter_mut()
+            .zip(noisy)
+            .zip(&quenched.target)
+            .zip(&noise)
+        {
+            *m = *target;
+            *y = target + noise;
+        }
+        quenched.apply(&mut both);
         if both.iter().any(|w| !w.is_finite()) {
             return Err(StatisticsError::NotFinite);
         }
+        let (mean, weights) = both.as_slice().split_at(outputs * f);
         Ok(LayerWeights {
-            conditional_mean: both.column(0).into_owned(),
-            weights: both.column(1).into_owned(),
+            conditional_mean: DVector::from_column_slice(mean),
+            weights: DVector::from_column_slice(weights),
         })
     }
 
-    /// Cov(W | layer), F x F, of the layer that the same random numbers draw in [`QuenchedLayer::weights`].
+    /// Cov(W | layer), D F x D F, of the layer that the same random numbers draw in [`QuenchedLayer::weights`].
     pub fn conditional_covariance<R: Rng + ?Sized>(
         &self,
         rng: &mut R,
     ) -> Result<DMatrix<f64>, StatisticsError> {
         let quenched = self.draw(rng)?;
         let mut factor = &self.rest.noise * quenched.share.sqrt();
-        quenched.apply(&self.rest, &mut factor);
+        let (f, outputs) = quenched.target.shape();
+        for o in 0..outputs {
+            let mut block = factor.rows(o * f, f).into_owned();
+            quenched.apply(&mut block);
+            factor.rows_mut(o * f, f).copy_from(&block);
+        }
         Ok(linalg::multiply(
             linalg::view(&factor),
             linalg::view(&factor).transpose(),
@@ -226,9 +252,9 @@ impl<'a> QuenchedLayer<'a> {
 /// One draw of the weights.
 #[derive(Debug, Clone)]
 pub struct LayerWeights {
-    /// E[W | layer], length F.
+    /// E[W | layer], length D F.
     pub conditional_mean: DVector<f64>,
-    /// W, length F.
+    /// W, length D F.
     pub weights: DVector<f64>,
 }
 
@@ -266,76 +292,113 @@ fn outside(population: &Population<'_>, inside: &[usize]) -> Vec<f64> {
 impl Rest {
     fn new(
         equivalent: &Equivalent<'_>,
-        p: f64,
+        training: &Training,
+        inside: f64,
         outside: Vec<f64>,
         leverage: &[f64],
     ) -> Result<Self, StatisticsError> {
-        let population = &equivalent.population;
+        let (population, p) = (&equivalent.population, training.samples as f64);
         let shrunk: Vec<f64> = outside
             .iter()
             .zip(leverage)
             .map(|(o, d)| o / (1.0 + d))
             .collect();
         let sigma = population.gram(&shrunk);
-        let target = population.cross(&shrunk).column(0).into_owned();
-        let amplitude: Vec<f64> = equivalent
-            .noise
-            .iter()
-            .zip(&shrunk)
-            .map(|(n, s)| n * s * s / p)
-            .collect();
-        let mut noise = population.gram(&amplitude);
-        let mean = &target - &sigma * equivalent.coarse.mean.column(0);
-        let probability = population.mean(&outside);
-        if probability > 0.0 {
-            noise.ger(-1.0 / (p * probability), &mean, &mean, 1.0);
-        }
+        let target = population.cross(&shrunk);
+        let noise = noise_covariance(equivalent, p, &outside, &shrunk, &sigma, &target);
+        let (f, outputs) = target.shape();
+        // On the line a draw decides, whatever is expected.
+        let few = outputs == 1 || inside * p <= Factor::dual_up_to(f, outputs) as f64;
+        let decompose = few && training.ridge > 0.0;
         // The two decompositions are most of the work, and sequential each.
         let (average, fluctuation) = rayon::join(
-            || linalg::symmetric_eigen(&sigma),
-            || linalg::symmetric_eigen(&noise),
+            || decompose.then(|| Spectrum::new(&sigma)).transpose(),
+            || match outputs {
+                1 => linalg::eigen_factor(&noise),
+                _ => linalg::semidefinite_factor(&noise),
+            },
         );
-        let ((values, vectors), (spectrum, mut noise)) = (average?, fluctuation?);
-        for (mut column, v) in noise.column_iter_mut().zip(&spectrum) {
-            column *= v.max(0.0).sqrt();
-        }
         Ok(Self {
             outside,
             sigma,
-            values: values.iter().map(|v| v.max(0.0)).collect(),
-            vectors,
+            spectrum: average?,
             target,
-            noise,
+            noise: fluctuation?,
         })
     }
 }
 
-/// A layer as drawn: (share Sigma_rest + rho + Z Z^T/P)^-1 in factored form.
-struct Quenched {
-    /// Number of samples outside the layer over its expectation.
-    share: f64,
-    /// share A_rest + Z y/P.
-    target: DVector<f64>,
-    factor: Factor,
+impl Spectrum {
+    fn new(sigma: &DMatrix<f64>) -> Result<Self, StatisticsError> {
+        let (values, vectors) = linalg::symmetric_eigen(sigma)?;
+        Ok(Self {
+            values: values.iter().map(|v| v.max(0.0)).collect(),
+            vectors,
+        })
+    }
 }
 
-enum Factor {
+/// Covariance of what the samples outside the layer add to E[z y^T], over all pairs of outputs.
+fn noise_covariance(
+    equivalent: &Equivalent<'_>,
+    p: f64,
+    outside: &[f64],
+    shrunk: &[f64],
+    sigma: &DMatrix<f64>,
+    target: &DMatrix<f64>,
+) -> DMatrix<f64> {
+    let population = &equivalent.population;
+    let means: Vec<DVector<f64>> = target
+        .column_iter()
+        .zip(equivalent.coarse.mean.column_iter())
+        .map(|(target, w)| target - sigma * w)
+        .collect();
+    let probability = population.mean(outside);
+    let blocks: Vec<DMatrix<f64>> = pairs(means.len())
+        .zip(&equivalent.noise)
+        .map(|((i, j), noise)| {
+            let amplitude: Vec<f64> = noise
+                .iter()
+                .zip(shrunk)
+                .map(|(n, s)| n * s * s / p)
+                .collect();
+            let mut block = population.gram(&amplitude);
+            if probability > 0.0 {
+                block.ger(-1.0 / (p * probability), &means[i], &means[j], 1.0);
+            }
+            block
+        })
+        .collect();
+    symmetric_from_blocks(means.len(), &blocks)
+}
+
+/// A layer as drawn: (share Sigma_rest + rho + Z Z^T/P)^-1 in factored form.
+struct Quenched<'a> {
+    /// Number of samples outside the layer over its expectation.
+    share: f64,
+    /// share A_rest + Z Y/P, F x D.
+    target: DMatrix<f64>,
+    factor: Factor<'a>,
+}
+
+enum Factor<'a> {
     /// Cholesky factor of the F x F matrix: F^3/3 + n F^2 flops.
     Primal(DMatrix<f64>),
     /// In the eigenbasis U of Sigma_rest, where share Sigma_rest + rho = diag(root^2) for every share:
     /// B = diag(1/root) U^T Z/sqrt(P) and the Cholesky factor of I + B^T B. 2 n F^2 + n^2 F flops.
     Dual {
+        spectrum: &'a Spectrum,
         root: Vec<f64>,
         rows: DMatrix<f64>,
         gram: DMatrix<f64>,
     },
 }
 
-impl Quenched {
+impl<'a> Quenched<'a> {
     fn new(
-        layer: &QuenchedLayer<'_>,
+        layer: &'a QuenchedLayer<'_>,
         rows: DMatrix<f64>,
-        targets: &DVector<f64>,
+        targets: &DMatrix<f64>,
     ) -> Result<Self, StatisticsError> {
         let (f, n) = rows.shape();
         let p = layer.training.samples as f64;
@@ -344,11 +407,15 @@ impl Quenched {
         } else {
             0.0
         };
-        let target = &layer.rest.target * share + &rows * targets / p;
-        let factor = if 2 * n > f || layer.training.ridge == 0.0 {
-            Factor::primal(&layer.rest, &rows, share, p, layer.training.ridge)?
-        } else {
-            Factor::dual(&layer.rest, &rows, share, p, layer.training.ridge)?
+        let mut target = &layer.rest.target * share;
+        for (mut total, y) in target.column_iter_mut().zip(targets.column_iter()) {
+            total += &rows * y / p;
+        }
+        let ridge = layer.training.ridge;
+        let few = n <= Factor::dual_up_to(f, targets.ncols());
+        let factor = match &layer.rest.spectrum {
+            Some(spectrum) if few => Factor::dual(spectrum, &rows, share, p, ridge)?,
+            _ => Factor::primal(&layer.rest, &rows, share, p, ridge)?,
         };
         Ok(Self {
             share,
@@ -358,13 +425,18 @@ impl Quenched {
     }
 
     /// Multiplies the columns of `right` by the resolvent.
-    fn apply(&self, rest: &Rest, right: &mut DMatrix<f64>) {
+    fn apply(&self, right: &mut DMatrix<f64>) {
         match &self.factor {
             Factor::Primal(factor) => {
                 linalg::cholesky_solve(linalg::view(factor), linalg::view_mut(right));
             }
-            Factor::Dual { root, rows, gram } => {
-                let turned = linalg::view(&rest.vectors);
+            Factor::Dual {
+                spectrum,
+                root,
+                rows,
+                gram,
+            } => {
+                let turned = linalg::view(&spectrum.vectors);
                 let mut b = linalg::multiply(turned.transpose(), linalg::view(right));
                 scale_rows(&mut b, root);
                 let mut inner = linalg::multiply(linalg::view(rows).transpose(), linalg::view(&b));
@@ -377,7 +449,16 @@ impl Quenched {
     }
 }
 
-impl Factor {
+impl<'a> Factor<'a> {
+    /// Largest number of rows for the dual form: where it costs less. By the flops that is F/4; on the line F/2, as results
+    /// on record have it.
+    fn dual_up_to(features: usize, outputs: usize) -> usize {
+        match outputs {
+            1 => features / 2,
+            _ => features / 4,
+        }
+    }
+
     fn primal(
         rest: &Rest,
         rows: &DMatrix<f64>,
@@ -401,20 +482,20 @@ impl Factor {
     }
 
     fn dual(
-        rest: &Rest,
+        spectrum: &'a Spectrum,
         rows: &DMatrix<f64>,
         share: f64,
         p: f64,
         ridge: f64,
     ) -> Result<Self, StatisticsError> {
         let n = rows.ncols();
-        let root: Vec<f64> = rest
+        let root: Vec<f64> = spectrum
             .values
             .iter()
             .map(|v| (share * v + ridge).sqrt())
             .collect();
         let mut rows =
-            linalg::multiply(linalg::view(&rest.vectors).transpose(), linalg::view(rows));
+            linalg::multiply(linalg::view(&spectrum.vectors).transpose(), linalg::view(rows));
         rows /= p.sqrt();
         scale_rows(&mut rows, &root);
         let mut gram = DMatrix::zeros(n, n);
@@ -425,7 +506,12 @@ impl Factor {
             }
             linalg::cholesky(linalg::view_mut(&mut gram), &mut CholeskyScratch::new(n))?;
         }
-        Ok(Self::Dual { root, rows, gram })
+        Ok(Self::Dual {
+            spectrum,
+            root,
+            rows,
+            gram,
+        })
     }
 }
 

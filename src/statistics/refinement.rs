@@ -4,8 +4,6 @@ use super::{Measure, Population, StatisticsError, WeightStatistics};
 use crate::family::Linear;
 use crate::problem::{Problem, Training};
 
-/// Relative change above which the result is refused after the last refinement.
-const REFUSED: f64 = 1e-3;
 const MAX_LEVEL: u32 = 3;
 /// Levels beyond the second are for integrands that need them, not for filling the memory.
 const MOST_BYTES: u64 = 4 << 30;
@@ -41,6 +39,7 @@ pub(super) fn refine<'a, T: AsRef<WeightStatistics>>(
     for level in 1..=MAX_LEVEL {
         let next = Population::new(problem, family, training, level);
         let fine = compute(&next, Some(&coarse))?;
+        let attainable = next.attainable();
         let refinement = Refinement {
             change: relative(fine.as_ref(), coarse.as_ref()),
             level,
@@ -49,7 +48,11 @@ pub(super) fn refine<'a, T: AsRef<WeightStatistics>>(
         if !refinement.change.is_finite() {
             return Err(StatisticsError::NotFinite);
         }
-        if refinement.change <= converged || (level == MAX_LEVEL && refinement.change <= REFUSED) {
+        let next_bytes = Population::bytes(family, 4 * refinement.nodes as u64);
+        let last = level == MAX_LEVEL || next_bytes > MOST_BYTES;
+        if refinement.change <= converged.max(attainable.converged)
+            || (last && refinement.change <= attainable.refused)
+        {
             return Ok(Levels {
                 fine,
                 coarse,
@@ -57,13 +60,12 @@ pub(super) fn refine<'a, T: AsRef<WeightStatistics>>(
                 refinement,
             });
         }
-        let next_bytes = Population::bytes(family, 4 * refinement.nodes as u64);
-        if level == MAX_LEVEL || next_bytes > MOST_BYTES {
+        if last {
             return Err(StatisticsError::Quadrature {
                 change: refinement.change,
                 level,
                 nodes: refinement.nodes,
-                allowed: REFUSED,
+                allowed: attainable.refused,
             });
         }
         (population, coarse) = (next, fine);

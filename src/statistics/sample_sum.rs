@@ -1,6 +1,6 @@
 //! The trained weights as a sum over samples, to first order in each (theory T8, T14; derivations/10-sample-sum.md).
 
-use nalgebra::DVector;
+use nalgebra::{DMatrix, DVector};
 use rand::Rng;
 use rand_distr::{Distribution, weighted::WeightedAliasIndex};
 
@@ -12,21 +12,21 @@ use crate::problem::Training;
 const NEVER: f64 = 1e-14;
 
 /// W = w + (1/P) sum_p psi(z_p), psi(z) = Q [ r z/(1+delta) - m ], with P independent samples of the training
-/// distribution; r = y - z^T w, and m = E[r z/(1+delta)] = rho w. D = 1.
+/// distribution; r = y - z^T w, and m = E[r z/(1+delta)] = rho w; of each output alike.
 ///
 /// Its distribution over training sets is known completely: [`SampleSum::draw`] draws from it, [`SampleSum::tilt`] gives
-/// its cumulant generating function.
+/// its cumulant generating function (of one output).
 pub struct SampleSum<'a> {
     population: &'a Population<'a>,
     equivalent: &'a DeterministicEquivalent,
     samples: usize,
     /// Probabilities of the nodes, summing to 1.
     probability: Vec<f64>,
-    /// z^T w and 1/(1+delta) at the nodes.
-    fit: Vec<f64>,
+    /// z^T w of every output, and 1/(1+delta), at the nodes.
+    fits: Vec<Vec<f64>>,
     shrink: Vec<f64>,
-    /// m, length F.
-    shift: DVector<f64>,
+    /// m, F x D.
+    shift: DMatrix<f64>,
     /// The nodes that are drawn.
     drawn: Vec<usize>,
     alias: WeightedAliasIndex<f64>,
@@ -39,14 +39,13 @@ impl<'a> SampleSum<'a> {
     /// When the probabilities of the nodes or the equivalent are not finite.
     ///
     /// # Panics
-    /// When `equivalent` was solved on another quadrature, or has several outputs.
+    /// When `equivalent` was solved on another quadrature.
     pub fn new(
         population: &'a Population<'a>,
         equivalent: &'a DeterministicEquivalent,
         training: &Training,
     ) -> Result<Self, StatisticsError> {
         assert_eq!(equivalent.leverage.len(), population.nodes());
-        assert_eq!(equivalent.mean.ncols(), 1);
         let mut probability = population.weights();
         let total: f64 = probability.iter().sum();
         for p in &mut probability {
@@ -64,20 +63,33 @@ impl<'a> SampleSum<'a> {
             equivalent,
             samples: training.samples,
             probability,
-            fit: population.project(equivalent.mean.as_slice()),
+            fits: equivalent
+                .mean
+                .column_iter()
+                .map(|w| population.project(w.as_slice()))
+                .collect(),
             shrink: equivalent
                 .leverage
                 .iter()
                 .map(|d| 1.0 / (1.0 + d))
                 .collect(),
-            shift: DVector::zeros(population.features()),
+            shift: DMatrix::zeros(population.features(), population.outputs()),
             drawn,
             alias: WeightedAliasIndex::new(chances).map_err(|_| StatisticsError::NotFinite)?,
         };
         // The mean of what is summed on this very quadrature: equal to rho w up to the fixed point's tolerance, but with
         // it the influence has mean zero to rounding.
-        let residual = population.tilted(&sum.fit, &vec![0.0; population.nodes()]);
-        sum.shift = sum.pulled(&residual, |n, r| sum.probability[n] * r.mean);
+        sum.shift = match population.outputs() {
+            1 => {
+                let residual = population.tilted(&sum.fits[0], &vec![0.0; population.nodes()]);
+                let pulled = sum.pulled(&residual, |n, r| sum.probability[n] * r.mean);
+                DMatrix::from_column_slice(pulled.len(), 1, pulled.as_slice())
+            }
+            _ => {
+                let seen = population.gram(&sum.shrink) * &equivalent.mean;
+                (population.cross(&sum.shrink) - seen) / total
+            }
+        };
         if sum.shift.iter().any(|v| !v.is_finite()) {
             return Err(StatisticsError::NotFinite);
         }
@@ -98,23 +110,31 @@ impl<'a> SampleSum<'a> {
         self.population.combine(&factor)
     }
 
-    /// Draws P samples and writes W into `weights` (length F): P F + F^2 operations. Depends on `rng` alone.
+    /// Draws P samples and writes W into `weights` (length D F): D (P F + F^2) operations. Depends on `rng` alone.
     ///
     /// # Panics
-    /// When `weights` is not of length F.
+    /// When `weights` is not of length D F.
     pub fn draw<R: Rng + ?Sized>(&self, rng: &mut R, weights: &mut [f64]) {
         assert_eq!(weights.len(), self.shift.len());
         let scale = 1.0 / self.samples as f64;
         let (mut sum, mut scratch) = (-&self.shift, Vec::new());
+        let mut pull = vec![0.0; self.fits.len()];
         for _ in 0..self.samples {
             let node = self.drawn[self.alias.sample(rng)];
-            let target = self.population.draw_target(node, rng, &mut scratch);
-            let pull = scale * self.shrink[node] * (target - self.fit[node]);
-            self.population.add_row(node, pull, sum.as_mut_slice());
+            self.population
+                .draw_target(node, rng, &mut scratch, &mut pull);
+            for (pull, fit) in pull.iter_mut().zip(&self.fits) {
+                *pull = scale * self.shrink[node] * (*pull - fit[node]);
+            }
+            self.population.add_row(node, &pull, sum.as_mut_slice());
         }
-        let moved = &self.equivalent.resolvent * sum;
-        for ((w, mean), m) in weights.iter_mut().zip(&self.equivalent.mean).zip(&moved) {
-            *w = mean + m;
+        let outputs = weights.chunks_exact_mut(self.shift.nrows());
+        for (o, weights) in outputs.enumerate() {
+            let moved = &self.equivalent.resolvent * sum.column(o);
+            let mean = self.equivalent.mean.column(o);
+            for ((w, mean), m) in weights.iter_mut().zip(&mean).zip(&moved) {
+                *w = mean + m;
+            }
         }
     }
 
@@ -125,12 +145,12 @@ impl<'a> SampleSum<'a> {
     /// Exact on the quadrature: u must not be so large that the tilted mass sits at its ends.
     ///
     /// # Panics
-    /// When `u` is not of length F.
+    /// When `u` is not of length F, or there are several outputs.
     pub fn tilt(&self, u: &[f64]) -> Tilt<'_> {
         let direction = self.filtered(u);
         let residuals = self
             .population
-            .tilted(&self.fit, &self.exponents(&direction));
+            .tilted(&self.fits[0], &self.exponents(&direction));
         let logs: Vec<f64> = residuals
             .iter()
             .zip(&self.probability)
@@ -142,8 +162,8 @@ impl<'a> SampleSum<'a> {
         for w in &mut weight {
             *w /= total;
         }
-        let value = self.samples as f64 * (top + total.ln()) - self.shift.dot(&direction);
-        let pull = self.pulled(&residuals, |n, r| weight[n] * r.mean) - &self.shift;
+        let value = self.samples as f64 * (top + total.ln()) - self.shift.column(0).dot(&direction);
+        let pull = self.pulled(&residuals, |n, r| weight[n] * r.mean) - self.shift.column(0);
         Tilt {
             sum: self,
             value,

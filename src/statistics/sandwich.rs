@@ -1,10 +1,10 @@
 //! Large-sample statistics of weighted ridge regression (theory T11, derivations/05-sandwich.md).
 
-use nalgebra::{DMatrix, DVector};
+use nalgebra::DMatrix;
 
 use super::deterministic_equivalent::resolvent;
 use super::refinement::refine;
-use super::{Measure, Population, Refinement, StatisticsError, WeightStatistics};
+use super::{Measure, Population, Refinement, StatisticsError, WeightStatistics, pairs};
 use crate::family::Linear;
 use crate::numerics::linalg;
 use crate::problem::{Problem, Training};
@@ -38,7 +38,7 @@ impl AsRef<WeightStatistics> for Level {
 }
 
 /// Computes W = A Q and Cov(W) = (1/P) Q { E[lambda^2 (Var(y|x,t) + r^2) phi phi^T] - rho^2 W^T W } Q,
-/// Q = (Sigma + rho)^-1. The last term is the squared mean of a sample's influence, E[lambda r phi] = rho W.
+/// Q = (Sigma + rho)^-1, and with several outputs the same for every pair, Cov(y_i, y_j|x,t) + r_i r_j. The last term is the squared mean of a sample's influence, E[lambda r phi] = rho W.
 pub fn sandwich(
     problem: &Problem,
     family: &Linear,
@@ -69,15 +69,21 @@ fn at_level(population: &Population<'_>, training: &Training) -> Result<Level, S
     let rho = training.ridge;
     let q = resolvent(sigma.clone(), rho)?;
     let weights = &q * population.cross(&ones);
-    let mean: DVector<f64> = weights.column(0).into_owned();
-    let mut noise = population.gram(&population.residual(&weights, (0, 0)));
-    noise.ger(-rho * rho, &mean, &mean, 1.0);
-    noise /= training.samples as f64;
-    let half = linalg::multiply(linalg::view(&q), linalg::view(&noise));
-    let mut covariance = linalg::multiply(linalg::view(&half), linalg::view(&q));
-    linalg::symmetrise(&mut covariance);
+    let blocks: Vec<DMatrix<f64>> = pairs(population.outputs())
+        .map(|(i, j)| {
+            let mut noise = population.gram(&population.residual(&weights, (i, j)));
+            noise.ger(-rho * rho, &weights.column(i), &weights.column(j), 1.0);
+            noise /= training.samples as f64;
+            let half = linalg::multiply(linalg::view(&q), linalg::view(&noise));
+            let mut covariance = linalg::multiply(linalg::view(&half), linalg::view(&q));
+            if i == j {
+                linalg::symmetrise(&mut covariance);
+            }
+            covariance
+        })
+        .collect();
     Ok(Level {
-        weights: WeightStatistics { mean, covariance },
+        weights: WeightStatistics::from_blocks(&weights, &blocks),
         sigma,
     })
 }

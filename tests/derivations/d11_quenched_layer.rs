@@ -350,7 +350,7 @@ fn d11_8_shape_of_the_end_points_against_draws() {
     };
     let mut equivalent = equivalent(&problem, &family, &training).unwrap();
     let misfit = equivalent.population.misfit(&equivalent.coarse.mean);
-    equivalent.noise = misfit.iter().map(|m| m * m).collect();
+    equivalent.noise = vec![misfit.iter().map(|m| m * m).collect()];
     let flow = ddim(&problem);
     let shape = gaussianity(&problem, &family, &flow, &equivalent, training.samples).unwrap();
 

@@ -14,6 +14,7 @@ mod posterior;
 mod reverse_sde;
 mod saddle;
 mod schemes;
+mod space_statistics;
 mod statistics;
 mod trained;
 mod v_kernel;

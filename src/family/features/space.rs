@@ -11,6 +11,13 @@ pub enum SpaceFeatures {
 }
 
 impl SpaceFeatures {
+    /// The factors of product features, one per coordinate.
+    pub fn factors(&self) -> Option<&[Factor]> {
+        match self {
+            Self::Product(factors) => Some(factors),
+        }
+    }
+
     /// D.
     pub fn dim(&self) -> usize {
         match self {

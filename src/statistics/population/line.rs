@@ -1,4 +1,4 @@
-//! Population averages over z = (x, t) by quadrature: E over t uniform on [t_min, t_max] and x ~ p(x|t), D = 1.
+//! Population averages on the line: Gauss-Legendre panels in time and in space, D = 1.
 
 use faer::{Accum, MatMut, MatRef, Par};
 use nalgebra::{DMatrix, DVector};
@@ -6,11 +6,12 @@ use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use rayon::prelude::*;
 
-use super::Measure;
+use super::{Panel, over_panels, time_panels};
 use crate::family::Linear;
 use crate::numerics::linalg;
-use crate::numerics::panels::{Rule, graded, union};
+use crate::numerics::panels::{Rule, union};
 use crate::problem::{LinePosterior, Objective, Problem, Regression, Training};
+use crate::statistics::Measure;
 
 /// Components of the noised mixture are followed to this many standard deviations: beyond lies less than 1e-17.
 const REACH: f64 = 8.6;
@@ -33,8 +34,8 @@ struct Slice {
     space: DMatrix<f64>,
 }
 
-/// A linear family on its training distribution, discretised at one refinement level.
-pub struct Population<'a> {
+/// A linear family on its training distribution on the line, discretised at one refinement level.
+pub struct LinePopulation<'a> {
     family: &'a Linear,
     objective: Objective,
     slices: Vec<Slice>,
@@ -46,53 +47,21 @@ pub struct Population<'a> {
 
 /// Law of the residual r = y - z^T w at a node under a tilt exp(e r).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct TiltedResidual {
+pub struct TiltedResidual {
     /// ln E[exp(e r)].
     pub log: f64,
     pub mean: f64,
     pub variance: f64,
 }
 
-/// A piece of the time axis with the slices inside.
-#[derive(Debug, Clone)]
-pub struct Panel {
-    pub start: f64,
-    pub end: f64,
-    slices: std::ops::Range<usize>,
-}
-
-/// Panels of the time axis that resolve the features of time and the layer at small t.
-fn time_panels(problem: &Problem, family: &Linear) -> Vec<(f64, f64)> {
-    let span = problem.t_max - problem.t_min;
-    let time_scale = family.features.time.scale();
-    graded(
-        problem.t_min,
-        problem.t_max,
-        problem.t_min,
-        (1.5 * time_scale).min(span / 8.0),
-    )
-}
-
-impl<'a> Population<'a> {
-    /// Estimate of the number of nodes that [`Population::new`] lays at the coarsest level (every level has four times as
+impl<'a> LinePopulation<'a> {
+    /// Estimate of the number of nodes that [`LinePopulation::new`] lays at the coarsest level (every level has four times as
     /// many), in constant time whatever the scales: what would be absurdly many saturates.
     pub fn coarsest_nodes(problem: &Problem, family: &Linear) -> u64 {
-        const SAMPLED_TIMES: u32 = 16;
-        let span = problem.t_max - problem.t_min;
-        let longest = (1.5 * family.features.time.scale()).min(span / 8.0);
         let panels = |t: f64| expected_panels(&LinePosterior::new(problem, t), family);
-        let doublings = (longest / problem.t_min).log2().ceil().max(0.0) as i32;
-        let graded: f64 = (0..doublings)
-            .map(|j| panels((problem.t_min * 2.0_f64.powi(j)).min(problem.t_max)))
-            .sum();
-        let middle = |i: u32| (f64::from(i) + 0.5) / f64::from(SAMPLED_TIMES);
-        let mean = (0..SAMPLED_TIMES)
-            .map(|i| panels(problem.t_min + span * middle(i)))
-            .sum::<f64>()
-            / f64::from(SAMPLED_TIMES);
         let per_panel = (Rule::nodes_per_panel() as f64).powi(2);
         // A conversion from f64 saturates.
-        (per_panel * (graded + (span / longest).ceil() * mean)) as u64
+        (per_panel * over_panels(problem, family, panels)) as u64
     }
 
     /// Bytes that a population of so many nodes holds, with what a fixed point on it needs besides: per node the features
@@ -300,7 +269,7 @@ impl<'a> Population<'a> {
     }
 }
 
-impl Measure for Population<'_> {
+impl Measure for LinePopulation<'_> {
     fn features(&self) -> usize {
         self.family.features.len()
     }
