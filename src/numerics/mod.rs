@@ -3,6 +3,7 @@
 //! symmetric tridiagonal matrices.
 
 pub mod anderson;
+pub mod elementary;
 pub mod hash;
 pub mod linalg;
 pub mod normal;

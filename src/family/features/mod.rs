@@ -1,9 +1,11 @@
 //! Fixed features of one variable, and their products over the coordinates and time.
 
+mod block;
 mod expression;
 mod fourier;
 mod gaussian;
 mod polynomial;
+mod product;
 mod space;
 
 pub use expression::{ExpressionError, Expressions, FeatureError};

@@ -1,6 +1,6 @@
 //! Features of a point in D dimensions.
 
-use super::{Factor, dot, kronecker};
+use super::{Factor, kronecker, product};
 
 /// The features of space. Points come as flat coordinate-major slices: coordinate i of point k of n is `x[i * n + k]`.
 /// Weights and values of several outputs are output-major.
@@ -71,6 +71,27 @@ impl SpaceFeatures {
         }
     }
 
+    /// Sizes of the factors whose product the features are, the first running slowest: their product is F_x.
+    pub fn factor_sizes(&self) -> Vec<usize> {
+        match self {
+            Self::Product(factors) => factors.iter().map(Factor::len).collect(),
+        }
+    }
+
+    /// Values of the factors at one point, one after another; length: the sum of [`Self::factor_sizes`].
+    pub fn factor_values(&self, x: &[f64], out: &mut [f64]) {
+        match self {
+            Self::Product(factors) => {
+                let mut rest = out;
+                for (factor, &a) in factors.iter().zip(x) {
+                    let (own, others) = rest.split_at_mut(factor.len());
+                    factor.values(a, own);
+                    rest = others;
+                }
+            }
+        }
+    }
+
     /// Values at one point, and derivatives along every coordinate: `jacobian[i * F_x + s]` is d phi_s / d x_i.
     pub fn jacobian(&self, x: &[f64], values: &mut [f64], jacobian: &mut [f64]) {
         match self {
@@ -101,46 +122,11 @@ impl SpaceFeatures {
 
     /// Sums W phi at many points: `out[o * n + k] = sum_s weights[o * F_x + s] phi_s(x_k)`, one factor contracted at a time.
     pub fn contract(&self, weights: &[f64], x: &[f64], out: &mut [f64]) {
-        let (dim, space) = (self.dim(), self.len());
-        let (points, outputs) = (x.len() / dim, weights.len() / space);
         match self {
-            Self::Product(factors) => {
-                if let ([only], 1) = (&factors[..], outputs) {
-                    return only.contract(weights, x, out);
-                }
-                let mut values: Vec<Vec<f64>> =
-                    factors.iter().map(|f| vec![0.0; f.len()]).collect();
-                let mut scratch = vec![0.0; space];
-                for k in 0..points {
-                    for (i, (factor, v)) in factors.iter().zip(&mut values).enumerate() {
-                        factor.values(x[i * points + k], v);
-                    }
-                    for (o, weights) in weights.chunks_exact(space).enumerate() {
-                        out[o * points + k] = contracted(weights, &values, &mut scratch);
-                    }
-                }
-            }
+            Self::Product(factors) => match &factors[..] {
+                [only] if weights.len() == only.len() => only.contract(weights, x, out),
+                factors => product::contract(factors, weights, x, out),
+            },
         }
     }
-}
-
-/// Contracts the last factor first: F_x multiplications, and ever fewer after them.
-fn contracted(weights: &[f64], values: &[Vec<f64>], scratch: &mut [f64]) -> f64 {
-    let mut length = weights.len();
-    let mut first = true;
-    for v in values.iter().rev() {
-        let rows = length / v.len();
-        for row in 0..rows {
-            let range = row * v.len()..(row + 1) * v.len();
-            let sum = if first {
-                dot(&weights[range], v)
-            } else {
-                dot(&scratch[range], v)
-            };
-            scratch[row] = sum;
-        }
-        first = false;
-        length = rows;
-    }
-    scratch[0]
 }
