@@ -162,12 +162,15 @@ impl<'a> BlockFactor<'a> {
         match self {
             Self::Powers { bells, middle } => {
                 let (below, above) = values.split_at_mut(*middle);
-                let [up, down] = bells.bases(x, *middle, count, exponent);
                 if let Some((centre, above)) = above.split_first_mut() {
                     *centre = Lane::ONE;
-                    powers::<S, true>(simd, &up, count, above);
+                    let (mut up, mut down) = (Lane::ZERO, Lane::ZERO);
+                    let first = above.first_mut().unwrap_or(&mut up);
+                    let last = below.last_mut().unwrap_or(&mut down);
+                    bells.bases(x, *middle, count, exponent, [first, last]);
+                    powers_up(simd, above, count);
+                    powers_down(simd, below, count);
                 }
-                powers::<S, false>(simd, &down, count, below);
             }
             Self::Bells(bells) => {
                 for (j, lane) in values.iter_mut().enumerate() {
@@ -204,8 +207,14 @@ impl<'a> BlockFactor<'a> {
 impl Bells {
     /// z and 1/z, held constant beyond the reach: there the exponent alone makes everything vanish.
     #[inline(always)]
-    fn bases(&self, x: &Lane, middle: usize, count: usize, exponent: &mut Lane) -> [Lane; 2] {
-        let (mut up, mut down) = (Lane::ZERO, Lane::ZERO);
+    fn bases(
+        &self,
+        x: &Lane,
+        middle: usize,
+        count: usize,
+        exponent: &mut Lane,
+        [up, down]: [&mut Lane; 2],
+    ) {
         let (offset, reach) = (self.offset - middle as f64, self.reach());
         for k in 0..count {
             let p = x.0[k].mul_add(self.inverse_spacing, offset);
@@ -214,25 +223,40 @@ impl Bells {
             let held = if held < -reach { -reach } else { held };
             (up.0[k], down.0[k]) = exp_both(self.kappa * held);
         }
-        [up, down]
     }
 }
 
-/// The first power and those after it.
+/// The powers after the first, which is the first lane.
 #[inline(always)]
-fn powers<S: Simd, const UP: bool>(simd: S, base: &Lane, count: usize, lanes: &mut [Lane]) {
-    let (base, _) = S::as_simd_f64s(&base.0[..count]);
-    for (i, b) in base.iter().enumerate() {
-        let mut power = simd.splat_f64s(1.0);
-        let mut store = |lane: &mut Lane| {
-            power = simd.mul_f64s(power, *b);
-            let (lane, _) = S::as_mut_simd_f64s(&mut lane.0);
-            lane[i] = power;
-        };
-        match UP {
-            true => lanes.iter_mut().for_each(&mut store),
-            false => lanes.iter_mut().rev().for_each(&mut store),
-        }
+fn powers_up<S: Simd>(simd: S, lanes: &mut [Lane], count: usize) {
+    for m in 1..lanes.len() {
+        let (done, rest) = lanes.split_at_mut(m);
+        multiply(simd, &mut rest[0], &done[m - 1], &done[0], count);
+    }
+}
+
+/// The powers after the first, which is the last lane, downwards.
+#[inline(always)]
+fn powers_down<S: Simd>(simd: S, lanes: &mut [Lane], count: usize) {
+    for m in (1..lanes.len()).rev() {
+        let (rest, done) = lanes.split_at_mut(m);
+        multiply(
+            simd,
+            &mut rest[m - 1],
+            &done[0],
+            &done[done.len() - 1],
+            count,
+        );
+    }
+}
+
+#[inline(always)]
+fn multiply<S: Simd>(simd: S, out: &mut Lane, a: &Lane, b: &Lane, count: usize) {
+    let (out, _) = S::as_mut_simd_f64s(&mut out.0[..count]);
+    let (a, _) = S::as_simd_f64s(&a.0[..count]);
+    let (b, _) = S::as_simd_f64s(&b.0[..count]);
+    for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
+        *o = simd.mul_f64s(*a, *b);
     }
 }
 
@@ -247,32 +271,41 @@ fn waves<S: Simd>(
     cos: &mut [Lane],
     sin: &mut [Lane],
 ) {
-    let (mut c1, mut s1) = (Lane::ZERO, Lane::ZERO);
+    let Some(c1) = cos.first_mut() else {
+        return;
+    };
+    let mut unused = Lane::ZERO;
+    let s1 = sin.first_mut().unwrap_or(&mut unused);
     for k in 0..count {
         (s1.0[k], c1.0[k]) = sin_cos_turns(x.0[k] * inverse_period);
     }
-    let (mut c, mut s) = (c1, s1);
-    for (j, cos) in cos.iter_mut().enumerate() {
-        if j > 0 {
-            turn(simd, [&mut c, &mut s], [&c1, &s1], count);
-        }
-        cos.0[..count].copy_from_slice(&c.0[..count]);
-        if let Some(sin) = sin.get_mut(j) {
-            sin.0[..count].copy_from_slice(&s.0[..count]);
+    for j in 1..cos.len() {
+        let (c, next_c) = cos.split_at_mut(j);
+        let (s, next_s) = sin.split_at_mut(j);
+        let (c, s) = ([&c[0], &c[j - 1]], [&s[0], &s[j - 1]]);
+        rotate::<S, true>(simd, &mut next_c[0], [c[0], s[0]], [c[1], s[1]], count);
+        if let Some(next) = next_s.first_mut() {
+            rotate::<S, false>(simd, next, [c[0], s[0]], [s[1], c[1]], count);
         }
     }
 }
 
-/// cos and sin of an angle from those of the angle before it and of the step.
+/// c a - s b, the next cosine if (a, b) = (cos, sin), or c a + s b, the next sine if (a, b) = (sin, cos).
 #[inline(always)]
-fn turn<S: Simd>(simd: S, [c, s]: [&mut Lane; 2], [c1, s1]: [&Lane; 2], count: usize) {
-    let (c, _) = S::as_mut_simd_f64s(&mut c.0[..count]);
-    let (s, _) = S::as_mut_simd_f64s(&mut s.0[..count]);
-    let (c1, _) = S::as_simd_f64s(&c1.0[..count]);
-    let (s1, _) = S::as_simd_f64s(&s1.0[..count]);
-    for (((c, s), c1), s1) in c.iter_mut().zip(s).zip(c1).zip(s1) {
-        let (cos, sin) = (*c, *s);
-        *c = simd.negate_mul_add_f64s(sin, *s1, simd.mul_f64s(cos, *c1));
-        *s = simd.mul_add_f64s(sin, *c1, simd.mul_f64s(cos, *s1));
+fn rotate<S: Simd, const MINUS: bool>(
+    simd: S,
+    out: &mut Lane,
+    [c, s]: [&Lane; 2],
+    [a, b]: [&Lane; 2],
+    count: usize,
+) {
+    let (out, _) = S::as_mut_simd_f64s(&mut out.0[..count]);
+    let [c, s, a, b] = [c, s, a, b].map(|lane| S::as_simd_f64s(&lane.0[..count]).0);
+    for ((((o, c), s), a), b) in out.iter_mut().zip(c).zip(s).zip(a).zip(b) {
+        let product = simd.mul_f64s(*c, *a);
+        *o = match MINUS {
+            true => simd.negate_mul_add_f64s(*s, *b, product),
+            false => simd.mul_add_f64s(*s, *b, product),
+        };
     }
 }

@@ -4,6 +4,7 @@ mod block;
 mod expression;
 mod fourier;
 mod gaussian;
+mod joint;
 mod polynomial;
 mod product;
 mod space;
@@ -11,6 +12,7 @@ mod space;
 pub use expression::{ExpressionError, Expressions, FeatureError};
 pub use fourier::Fourier;
 pub use gaussian::Gaussian;
+pub use joint::Joint;
 pub use polynomial::Polynomial;
 pub use space::SpaceFeatures;
 
