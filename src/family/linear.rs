@@ -29,6 +29,23 @@ impl LinearDenoiser<'_> {
         out
     }
 
+    /// The denoiser in D >= 2: the weights are few against the points, so they take the division by p.
+    fn denoise_points(&self, t: f64, x: &[f64], denoised: &mut [f64]) {
+        let mut weights = self.space_weights(t);
+        if self.family.predicts == Prediction::Denoiser {
+            return self.space().contract(&weights, x, denoised);
+        }
+        let r = self.family.predicts.regression(self.diffusion, t);
+        for w in &mut weights {
+            *w /= r.p;
+        }
+        self.space().contract(&weights, x, denoised);
+        let ratio = r.q / r.p;
+        for (d, x) in denoised.iter_mut().zip(x) {
+            *d -= ratio * x;
+        }
+    }
+
     fn space(&self) -> &SpaceFeatures {
         &self.family.features.space
     }
@@ -36,6 +53,9 @@ impl LinearDenoiser<'_> {
 
 impl Denoiser for LinearDenoiser<'_> {
     fn denoise(&self, t: f64, x: &[f64], denoised: &mut [f64]) {
+        if self.space().dim() > 1 {
+            return self.denoise_points(t, x, denoised);
+        }
         self.space().contract(&self.space_weights(t), x, denoised);
         if self.family.predicts != Prediction::Denoiser {
             let r = self.family.predicts.regression(self.diffusion, t);

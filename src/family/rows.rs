@@ -46,14 +46,34 @@ impl<'a> SampleRows<'a> {
         self.fill(row)
     }
 
+    /// A fresh sample as the factors of its row: those of [`SpaceFeatures::factor_values`], then sqrt(lambda) times the features
+    /// of time. Returns the target. Draws the same samples as [`Self::draw`].
+    ///
+    /// [`SpaceFeatures::factor_values`]: super::features::SpaceFeatures::factor_values
+    pub fn draw_factors<R: Rng + ?Sized>(&mut self, rng: &mut R, factors: &mut [f64]) -> &[f64] {
+        self.problem.sample_triple(rng, &mut self.triple);
+        let root = self.root();
+        let features = &self.family.features;
+        let (space, time) = factors.split_at_mut(factors.len() - features.time.len());
+        features.space.factor_values(&self.triple.x, space);
+        features.time.values(self.triple.t, time);
+        for v in time {
+            *v *= root;
+        }
+        self.fill_target(root)
+    }
+
+    /// sqrt(lambda).
+    fn root(&self) -> f64 {
+        self.training
+            .lambda(self.problem, self.family.predicts, self.triple.t)
+            .sqrt()
+    }
+
     fn fill(&mut self, row: &mut [f64]) -> &[f64] {
         let (t, x) = (self.triple.t, &self.triple.x);
         let features = &self.family.features;
-        let regression = self.family.predicts.regression(&self.problem.diffusion, t);
-        let root = self
-            .training
-            .lambda(self.problem, self.family.predicts, t)
-            .sqrt();
+        let root = self.root();
         features.space.values(x, &mut self.space);
         features.time.values(t, &mut self.time);
         for (chunk, s) in row.chunks_exact_mut(self.time.len()).zip(&self.space) {
@@ -62,6 +82,12 @@ impl<'a> SampleRows<'a> {
                 *z = factor * v;
             }
         }
+        self.fill_target(root)
+    }
+
+    fn fill_target(&mut self, root: f64) -> &[f64] {
+        let (t, x) = (self.triple.t, &self.triple.x);
+        let regression = self.family.predicts.regression(&self.problem.diffusion, t);
         match self.training.objective {
             Objective::Dsm => self.target.copy_from_slice(&self.triple.x0),
             Objective::Esm => {

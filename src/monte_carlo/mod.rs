@@ -1,5 +1,6 @@
 //! The experiment the theory is held against: ensembles of really trained models, sampled.
 
+mod factored;
 mod naive;
 mod train;
 

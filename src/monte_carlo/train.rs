@@ -4,6 +4,7 @@ use nalgebra::DMatrix;
 use rand::Rng;
 use thiserror::Error;
 
+use super::factored::FactoredTrainer;
 use crate::family::{Linear, SampleRows};
 use crate::numerics::linalg::{self, CholeskyScratch, LinalgError};
 use crate::problem::{Problem, Training};
@@ -17,47 +18,73 @@ pub enum TrainError {
     NotFinite,
 }
 
-/// Trains models one after another in the same memory.
-///
-/// Rows z = sqrt(lambda) phi and targets y = sqrt(lambda) f (one for each of D outputs, which share the factorisation) solve
+/// Trains models one after another in the same memory: with all rows in D = 1, factor by factor in more dimensions.
+pub struct Trainer<'a> {
+    samples: SampleRows<'a>,
+    method: Method<'a>,
+}
+
+enum Method<'a> {
+    Rows(RowTrainer<'a>),
+    Factors(FactoredTrainer),
+}
+
+impl<'a> Trainer<'a> {
+    pub fn new(problem: &'a Problem, family: &'a Linear, training: &'a Training) -> Self {
+        Self {
+            samples: SampleRows::new(problem, family, training),
+            method: match problem.dim() {
+                1 => Method::Rows(RowTrainer::new(family, training)),
+                dim => Method::Factors(FactoredTrainer::new(family, training, dim)),
+            },
+        }
+    }
+
+    /// Draws P fresh triples and returns the trained weights (length D F, those of the first output first).
+    pub fn train<R: Rng + ?Sized>(&mut self, rng: &mut R) -> Result<&[f64], TrainError> {
+        match &mut self.method {
+            Method::Rows(rows) => rows.train(&mut self.samples, rng),
+            Method::Factors(factors) => factors.train(&mut self.samples, rng),
+        }
+    }
+}
+
+/// Rows z = sqrt(lambda) phi and targets y = sqrt(lambda) f solve
 /// W = (1/P) Y^T Z ((1/P) Z^T Z + rho)^-1. With P >= F the F x F normal equations are factored (P F^2 + F^3/3 flops); with
 /// P < F the dual P x P ones, W = Y^T (Z Z^T + P rho)^-1 Z (F P^2 + P^3/3).
-pub struct Trainer<'a> {
+struct RowTrainer<'a> {
     training: &'a Training,
-    samples: SampleRows<'a>,
     /// Z^T, F x P: one sample per column.
     rows: DMatrix<f64>,
-    /// Y, P x D.
+    /// Y, P x 1.
     targets: DMatrix<f64>,
     gram: DMatrix<f64>,
     cholesky: CholeskyScratch,
     weights: DMatrix<f64>,
 }
 
-impl<'a> Trainer<'a> {
-    pub fn new(problem: &'a Problem, family: &'a Linear, training: &'a Training) -> Self {
+impl<'a> RowTrainer<'a> {
+    fn new(family: &Linear, training: &'a Training) -> Self {
         let (f, p) = (family.features.len(), training.samples);
         let order = f.min(p);
         Self {
             training,
-            samples: SampleRows::new(problem, family, training),
             rows: DMatrix::zeros(f, p),
-            targets: DMatrix::zeros(p, problem.dim()),
+            targets: DMatrix::zeros(p, 1),
             gram: DMatrix::zeros(order, order),
             cholesky: CholeskyScratch::new(order),
-            weights: DMatrix::zeros(f, problem.dim()),
+            weights: DMatrix::zeros(f, 1),
         }
     }
 
-    /// Draws P fresh triples and returns the trained weights (length D F, those of the first output first).
-    pub fn train<R: Rng + ?Sized>(&mut self, rng: &mut R) -> Result<&[f64], TrainError> {
+    fn train<R: Rng + ?Sized>(
+        &mut self,
+        samples: &mut SampleRows<'_>,
+        rng: &mut R,
+    ) -> Result<&[f64], TrainError> {
         for p in 0..self.training.samples {
-            let target = self
-                .samples
-                .draw(rng, self.rows.column_mut(p).as_mut_slice());
-            for (y, value) in self.targets.row_mut(p).iter_mut().zip(target) {
-                *y = *value;
-            }
+            let target = samples.draw(rng, self.rows.column_mut(p).as_mut_slice());
+            self.targets[p] = target[0];
         }
         if self.training.samples < self.rows.nrows() {
             self.solve_dual()?;

@@ -47,6 +47,26 @@ pub fn gram_lower(rows: MatRef<'_, f64>, scale: f64, gram: MatMut<'_, f64>) {
     );
 }
 
+/// Adds the lower triangle of `columns columns^T`: F x F from F x P.
+pub fn add_gram_lower(columns: MatRef<'_, f64>, gram: MatMut<'_, f64>) {
+    triangular::matmul(
+        gram,
+        BlockStructure::TriangularLower,
+        Accum::Add,
+        columns,
+        BlockStructure::Rectangular,
+        columns.transpose(),
+        BlockStructure::Rectangular,
+        1.0,
+        Par::Seq,
+    );
+}
+
+/// Adds `lhs * rhs`.
+pub fn add_product(lhs: MatRef<'_, f64>, rhs: MatRef<'_, f64>, out: MatMut<'_, f64>) {
+    faer::linalg::matmul::matmul(out, Accum::Add, lhs, rhs, 1.0, Par::Seq);
+}
+
 /// `lhs * rhs`.
 pub fn multiply(lhs: MatRef<'_, f64>, rhs: MatRef<'_, f64>) -> DMatrix<f64> {
     let mut out = DMatrix::zeros(lhs.nrows(), rhs.ncols());

@@ -3,6 +3,7 @@
 //! quantiles, a stable hash, symmetric tridiagonal matrices, an exponential for vector lanes.
 
 pub mod anderson;
+pub mod elementary;
 pub mod exp;
 pub mod hash;
 pub mod linalg;

@@ -95,18 +95,19 @@ const ALLOWED: &[(&str, &str)] = &[
     ("model.kind", r#""naive" | "linear""#),
     ("model.kappa", "a finite number >= 0"),
     ("model.predicts", r#""denoiser" | "score" | "noise""#),
+    ("model.combine", r#""product" | "additive""#),
     ("model.features", "one or more tables: [[model.features]]"),
     (
         "model.features[]",
-        "a table: of, kind, count, range, width, expressions",
+        "a table: of, kind, count, range, width, expressions, placement, centres, length, seed",
     ),
     (
         "model.features[].of",
-        r#""x1", "x2", ... up to the dimension of the data, or "t""#,
+        r#""x1", "x2", ... up to the dimension of the data, "x" for all of them at once (D >= 2), or "t""#,
     ),
     (
         "model.features[].kind",
-        r#""gaussian" | "fourier" | "polynomial" | "expression""#,
+        r#""gaussian" | "fourier" | "polynomial" | "expression", or of x: "radial" | "random-fourier" | "relu""#,
     ),
     ("model.features[].count", "an integer from 1 to 20000"),
     (
@@ -123,6 +124,18 @@ const ALLOWED: &[(&str, &str)] = &[
         "model.features[].expressions[]",
         "an expression in the variable that `of` names (x1 may be written x), finite with its first three derivatives wherever noised data lie",
     ),
+    ("model.features[].placement", r#""random" | "grid""#),
+    (
+        "model.features[].centres",
+        "a non-empty array of points, each an array of D finite numbers",
+    ),
+    (
+        "model.features[].centres[]",
+        "a point: an array of D finite numbers",
+    ),
+    ("model.features[].centres[][]", "a finite number"),
+    ("model.features[].length", "a finite number > 0"),
+    ("model.features[].seed", "an integer from 0 to 2^53"),
     ("training", "a table: [training]"),
     ("training.objective", r#""dsm" | "esm""#),
     (
@@ -208,8 +221,6 @@ const PLANNED: &[(&str, &str)] = &[
     ("model.kind", "ntk"),
     ("model.kind", "mlp"),
     ("model.kind", "low-rank"),
-    ("model.features[].kind", "random-fourier"),
-    ("model.features[].kind", "relu"),
 ];
 
 /// Keys that the documentation uses and this version does not have.

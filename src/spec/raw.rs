@@ -191,6 +191,10 @@ pub(super) struct RawModel {
     #[schemars(schema_with = "prediction_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicts: Option<Prediction>,
+    /// linear: how the features of several coordinates combine. product: all products. additive: side by side, so that the
+    /// model is a sum of functions of one coordinate. Default product.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub combine: Option<Combine>,
     /// linear: the feature sets; the model's features are their products.
     #[schemars(length(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -205,21 +209,32 @@ pub(super) enum ModelKind {
     Linear,
 }
 
-/// A set of features of one variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(super) enum Combine {
+    Product,
+    Additive,
+}
+
+/// A set of features of one variable, or of all coordinates at once.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFeature {
-    /// The variable: x1, x2, ..., or t.
-    #[schemars(regex(pattern = "^(t|x[1-9][0-9]*)$"))]
+    /// The variable: x1, x2, ..., or t; x for all coordinates of D >= 2 at once, in one set (radial, random-fourier, relu).
+    #[schemars(regex(pattern = "^(t|x|x[1-9][0-9]*)$"))]
     pub of: String,
     /// gaussian: normal densities on evenly spaced centres. fourier: 1, cosines, sines with the range as period.
-    /// polynomial: Legendre polynomials of the range. expression: as written.
+    /// polynomial: Legendre polynomials of the range. expression: as written. Of x: radial: isotropic normal densities.
+    /// random-fourier: sqrt(2/count) cos(w.x + b), w normal, b uniform. relu: max(0, u.x + b), u of length 1.
     pub kind: FeatureKind,
-    /// Number of features in the set. Required unless the kind is expression, where it is the number of expressions.
+    /// Number of features in the set. Required unless the kind is expression, where it is the number of expressions, or centres
+    /// are given. radial with placement = "grid": number per coordinate.
     #[schemars(range(min = 1, max = 20_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// Low and high end. Default: [t_min, t_max] for t, the output range for a coordinate.
+    /// Low and high end. Default: [t_min, t_max] for t, the output range for a coordinate. radial: of every coordinate, for
+    /// the centres; relu: of every coordinate, the planes cross the sphere around it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub range: Option<[f64; 2]>,
     /// gaussian: standard deviation in units of the spacing of the centres, from 1e-3 to 1e3. Default 0.5.
@@ -231,16 +246,44 @@ pub(super) struct RawFeature {
     #[schemars(length(min = 1, max = 20_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expressions: Option<Vec<String>>,
+    /// radial: where the centres are. random: uniform in the range. grid: `count` per coordinate, evenly spaced, the ends
+    /// included. Default random. Does not go with `centres`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+    /// radial: the centres, D coordinates each.
+    #[schemars(length(min = 1, max = 20_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub centres: Option<Vec<Vec<f64>>>,
+    /// radial: the standard deviation; default half the spacing of as many centres on a grid. random-fourier: 1/length is the
+    /// standard deviation of each component of w; default a quarter of the mean side of the output range. > 0.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<f64>,
+    /// radial with random centres, random-fourier, relu: seed of the features, the same for all models, at most 2^53. Default 0.
+    #[schemars(extend("maximum" = 9_007_199_254_740_992_u64))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
 pub(super) enum FeatureKind {
     Gaussian,
     Fourier,
     Polynomial,
     Expression,
+    Radial,
+    RandomFourier,
+    Relu,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(super) enum Placement {
+    Random,
+    Grid,
 }
 
 /// How the weights are trained: weighted ridge regression on P fresh triples (t, x0, x). Not for the naive family.

@@ -66,7 +66,18 @@ impl Gaussian {
         (self.low - reach, self.centre(self.count - 1) + reach)
     }
 
-    fn height(&self) -> f64 {
+    /// Distance of neighbouring centres.
+    pub(super) fn spacing(&self) -> f64 {
+        self.spacing
+    }
+
+    /// The first centre and the last.
+    pub(super) fn range(&self) -> (f64, f64) {
+        (self.low, self.centre(self.count - 1))
+    }
+
+    /// Value at the centre.
+    pub(super) fn height(&self) -> f64 {
         1.0 / (self.std * (2.0 * std::f64::consts::PI).sqrt())
     }
 

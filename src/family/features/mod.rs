@@ -1,14 +1,18 @@
 //! Fixed features of one variable, and their products over the coordinates and time.
 
+mod block;
 mod expression;
 mod fourier;
 mod gaussian;
+mod joint;
 mod polynomial;
+mod product;
 mod space;
 
 pub use expression::{ExpressionError, Expressions, FeatureError};
 pub use fourier::Fourier;
 pub use gaussian::Gaussian;
+pub use joint::Joint;
 pub use polynomial::Polynomial;
 pub use space::SpaceFeatures;
 

@@ -1,6 +1,6 @@
 //! Features of a point in D dimensions.
 
-use super::{Factor, dot, kronecker};
+use super::{Factor, Joint, kronecker, product};
 
 /// The features of space. Points come as flat coordinate-major slices: coordinate i of point k of n is `x[i * n + k]`.
 /// Weights and values of several outputs are output-major.
@@ -8,6 +8,10 @@ use super::{Factor, dot, kronecker};
 pub enum SpaceFeatures {
     /// One factor per coordinate: all products, x1 running slowest.
     Product(Vec<Factor>),
+    /// One factor per coordinate, D >= 2: their features side by side, those of x1 first. A coordinate without sets has none.
+    Additive(Vec<Factor>),
+    /// Features of all coordinates at once, D >= 2.
+    Joint(Joint),
 }
 
 impl SpaceFeatures {
@@ -21,7 +25,8 @@ impl SpaceFeatures {
     /// D.
     pub fn dim(&self) -> usize {
         match self {
-            Self::Product(factors) => factors.len(),
+            Self::Product(factors) | Self::Additive(factors) => factors.len(),
+            Self::Joint(joint) => joint.dim(),
         }
     }
 
@@ -30,6 +35,8 @@ impl SpaceFeatures {
     pub fn len(&self) -> usize {
         match self {
             Self::Product(factors) => factors.iter().map(Factor::len).product(),
+            Self::Additive(factors) => factors.iter().map(own_len).sum(),
+            Self::Joint(joint) => joint.len(),
         }
     }
 
@@ -39,17 +46,16 @@ impl SpaceFeatures {
     /// In more dimensions, which the solvers of the line are never given.
     pub fn line(&self) -> &Factor {
         match self {
-            Self::Product(factors) => {
-                assert_eq!(factors.len(), 1, "the features of a line");
-                &factors[0]
-            }
+            Self::Product(factors) if factors.len() == 1 => &factors[0],
+            _ => panic!("the features of a line in D = {}", self.dim()),
         }
     }
 
     /// Length over which the features vary along coordinate `i`; infinite where they do not.
     pub fn scale(&self, i: usize) -> f64 {
         match self {
-            Self::Product(factors) => factors[i].scale(),
+            Self::Product(factors) | Self::Additive(factors) => factors[i].scale(),
+            Self::Joint(joint) => joint.scale(),
         }
     }
 
@@ -57,6 +63,9 @@ impl SpaceFeatures {
     pub fn support(&self, i: usize) -> Option<(f64, f64)> {
         match self {
             Self::Product(factors) => factors[i].support(),
+            // The features of the other coordinates do not vanish there.
+            Self::Additive(_) => None,
+            Self::Joint(joint) => joint.support(i),
         }
     }
 
@@ -75,6 +84,35 @@ impl SpaceFeatures {
                     out.copy_from_slice(&all);
                 }
             },
+            Self::Additive(factors) => {
+                for (i, factor, own) in side_by_side(factors) {
+                    factor.values(x[i], &mut out[own]);
+                }
+            }
+            Self::Joint(joint) => joint.values(x, out),
+        }
+    }
+
+    /// Sizes of the factors whose product the features are, the first running slowest: their product is F_x.
+    pub fn factor_sizes(&self) -> Vec<usize> {
+        match self {
+            Self::Product(factors) => factors.iter().map(Factor::len).collect(),
+            Self::Additive(_) | Self::Joint(_) => vec![self.len()],
+        }
+    }
+
+    /// Values of the factors at one point, one after another; length: the sum of [`Self::factor_sizes`].
+    pub fn factor_values(&self, x: &[f64], out: &mut [f64]) {
+        match self {
+            Self::Product(factors) => {
+                let mut rest = out;
+                for (factor, &a) in factors.iter().zip(x) {
+                    let (own, others) = rest.split_at_mut(factor.len());
+                    factor.values(a, own);
+                    rest = others;
+                }
+            }
+            Self::Additive(_) | Self::Joint(_) => self.values(x, out),
         }
     }
 
@@ -85,12 +123,7 @@ impl SpaceFeatures {
                 let jets: Vec<[Vec<f64>; 2]> = factors
                     .iter()
                     .zip(x)
-                    .map(|(factor, &a)| {
-                        let n = factor.len();
-                        let (mut v, mut d, mut c) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
-                        factor.jet(a, &mut v, &mut d, &mut c);
-                        [v, d]
-                    })
+                    .map(|(f, &a)| first_order(f, a))
                     .collect();
                 // The product with the derivative taken in coordinate `of`, if any.
                 let product = |of: Option<usize>| {
@@ -103,51 +136,75 @@ impl SpaceFeatures {
                     row.copy_from_slice(&product(Some(i)));
                 }
             }
+            Self::Additive(factors) => {
+                jacobian.fill(0.0);
+                let features = values.len();
+                for (i, factor, own) in side_by_side(factors) {
+                    let [v, d] = first_order(factor, x[i]);
+                    values[own.clone()].copy_from_slice(&v);
+                    jacobian[i * features..][own].copy_from_slice(&d);
+                }
+            }
+            Self::Joint(joint) => joint.jacobian(x, values, jacobian),
         }
     }
 
-    /// Sums W phi at many points: `out[o * n + k] = sum_s weights[o * F_x + s] phi_s(x_k)`, one factor contracted at a time.
+    /// Sums W phi at many points: `out[o * n + k] = sum_s weights[o * F_x + s] phi_s(x_k)`. The result at a point does not depend
+    /// on the other points.
     pub fn contract(&self, weights: &[f64], x: &[f64], out: &mut [f64]) {
-        let (dim, space) = (self.dim(), self.len());
-        let (points, outputs) = (x.len() / dim, weights.len() / space);
         match self {
-            Self::Product(factors) => {
-                if let ([only], 1) = (&factors[..], outputs) {
-                    return only.contract(weights, x, out);
-                }
-                let mut values: Vec<Vec<f64>> =
-                    factors.iter().map(|f| vec![0.0; f.len()]).collect();
-                let mut scratch = vec![0.0; space];
-                for k in 0..points {
-                    for (i, (factor, v)) in factors.iter().zip(&mut values).enumerate() {
-                        factor.values(x[i * points + k], v);
-                    }
-                    for (o, weights) in weights.chunks_exact(space).enumerate() {
-                        out[o * points + k] = contracted(weights, &values, &mut scratch);
-                    }
-                }
-            }
+            Self::Product(factors) => match &factors[..] {
+                [only] if weights.len() == only.len() => only.contract(weights, x, out),
+                factors => product::contract(factors, weights, x, out),
+            },
+            Self::Additive(factors) => add_up(factors, self.len(), weights, x, out),
+            Self::Joint(joint) => joint.contract(weights, x, out),
         }
     }
 }
 
-/// Contracts the last factor first: F_x multiplications, and ever fewer after them.
-fn contracted(weights: &[f64], values: &[Vec<f64>], scratch: &mut [f64]) -> f64 {
-    let mut length = weights.len();
-    let mut first = true;
-    for v in values.iter().rev() {
-        let rows = length / v.len();
-        for row in 0..rows {
-            let range = row * v.len()..(row + 1) * v.len();
-            let sum = if first {
-                dot(&weights[range], v)
-            } else {
-                dot(&scratch[range], v)
-            };
-            scratch[row] = sum;
-        }
-        first = false;
-        length = rows;
+/// Number of features of a coordinate, none without sets.
+fn own_len(factor: &Factor) -> usize {
+    match factor.sets() {
+        [] => 0,
+        _ => factor.len(),
     }
-    scratch[0]
+}
+
+/// The coordinates that have features, each with its factor and its place among all features.
+fn side_by_side(
+    factors: &[Factor],
+) -> impl Iterator<Item = (usize, &Factor, std::ops::Range<usize>)> {
+    let mut end = 0;
+    factors.iter().enumerate().filter_map(move |(i, factor)| {
+        let start = end;
+        end += own_len(factor);
+        (end > start).then_some((i, factor, start..end))
+    })
+}
+
+/// Values and first derivatives.
+fn first_order(factor: &Factor, a: f64) -> [Vec<f64>; 2] {
+    let n = factor.len();
+    let (mut v, mut d, mut c) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+    factor.jet(a, &mut v, &mut d, &mut c);
+    [v, d]
+}
+
+/// One sum per coordinate.
+fn add_up(factors: &[Factor], features: usize, weights: &[f64], x: &[f64], out: &mut [f64]) {
+    out.fill(0.0);
+    let points = x.len() / factors.len();
+    let mut part = vec![0.0; out.len()];
+    for (i, factor, own) in side_by_side(factors) {
+        let own: Vec<f64> = weights
+            .chunks_exact(features)
+            .flat_map(|w| w[own.clone()].iter().copied())
+            .collect();
+        let x = &x[i * points..(i + 1) * points];
+        product::contract(std::slice::from_ref(factor), &own, x, &mut part);
+        for (o, p) in out.iter_mut().zip(&part) {
+            *o += p;
+        }
+    }
 }

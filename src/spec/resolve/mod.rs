@@ -3,6 +3,7 @@
 mod data;
 mod diffusion;
 mod expression;
+mod joint;
 mod model;
 mod monte_carlo;
 mod output;

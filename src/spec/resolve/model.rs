@@ -3,21 +3,21 @@
 use serde_json::Value;
 
 use super::output::is_interval;
-use super::{check, check_at, expression};
+use super::{check, check_at, expression, joint};
 use crate::experiment::OutputOptions;
 use crate::family::features::{
-    ExpressionError, Expressions, Factor, FeatureSet, Features, Fourier, Gaussian, Polynomial,
-    SpaceFeatures,
+    ExpressionError, Expressions, Factor, FeatureSet, Features, Fourier, Gaussian, Joint,
+    Polynomial, SpaceFeatures,
 };
 use crate::family::{Family, Linear, Naive};
 use crate::problem::{Prediction, Problem};
 use crate::spec::error::Fault;
 use crate::spec::fields::{allowed_for, refuse, refuse_inapplicable};
 use crate::spec::path::FieldPath;
-use crate::spec::raw::{FeatureKind, ModelKind, RawFeature, RawModel};
+use crate::spec::raw::{Combine, FeatureKind, ModelKind, RawFeature, RawModel};
 
 /// Largest number F of product features.
-const MOST_FEATURES: usize = 20_000;
+pub(super) const MOST_FEATURES: usize = 20_000;
 
 /// The family of models.
 pub(super) fn resolve(
@@ -35,14 +35,15 @@ pub(super) fn resolve(
             Ok(Family::Naive(Naive { kappa }))
         }
         ModelKind::Linear => {
-            let keys = ["kind", "predicts", "features"];
+            let keys = ["kind", "predicts", "combine", "features"];
             refuse_inapplicable(tree, &path, "model.kind = \"linear\"", &keys)?;
             let predicts = *raw.predicts.get_or_insert(Prediction::Denoiser);
             let list = path.key("features");
             let Some(sets) = raw.features.as_mut().filter(|sets| !sets.is_empty()) else {
                 return Err(refuse(list));
             };
-            let features = features(sets, tree, &list, problem, output)?;
+            let combine = raw.combine.unwrap_or(Combine::Product);
+            let features = features(sets, combine, tree, &list, problem, output)?;
             Ok(Family::Linear(Linear { features, predicts }))
         }
     }
@@ -52,33 +53,98 @@ pub(super) fn resolve(
 enum Variable {
     /// Coordinate, from 0.
     Space(usize),
+    /// All coordinates at once.
+    All,
     Time,
+}
+
+/// The sets read so far.
+struct Sets {
+    combine: Combine,
+    space: Vec<Vec<FeatureSet>>,
+    joint: Option<Joint>,
+    time: Vec<FeatureSet>,
+}
+
+impl Sets {
+    fn into_features(self) -> Features {
+        let factors = || self.space.iter().cloned().map(Factor::new).collect();
+        let space = match (&self.joint, self.combine) {
+            (Some(joint), _) => SpaceFeatures::Joint(joint.clone()),
+            (None, Combine::Additive) if self.space.len() > 1 => SpaceFeatures::Additive(factors()),
+            (None, _) => SpaceFeatures::Product(factors()),
+        };
+        Features {
+            space,
+            time: Factor::new(self.time),
+        }
+    }
+
+    /// F, at most `usize::MAX`.
+    fn total(&self) -> usize {
+        let product = |sets: &[FeatureSet]| {
+            sets.iter()
+                .fold(1_usize, |all, set| all.saturating_mul(set.len()))
+        };
+        let own = self
+            .space
+            .iter()
+            .filter(|sets| !sets.is_empty())
+            .map(|sets| product(sets));
+        let space = match (&self.joint, self.combine) {
+            (Some(joint), _) => joint.len(),
+            (None, Combine::Additive) if self.space.len() > 1 => {
+                own.fold(0, usize::saturating_add).max(1)
+            }
+            (None, _) => own.fold(1, usize::saturating_mul),
+        };
+        space.saturating_mul(product(&self.time))
+    }
+
+    fn has_space(&self) -> bool {
+        self.joint.is_some() || self.space.iter().any(|sets| !sets.is_empty())
+    }
 }
 
 fn features(
     raw: &mut [RawFeature],
+    combine: Combine,
     tree: &Value,
     list: &FieldPath,
     problem: &Problem,
     output: &OutputOptions,
 ) -> Result<Features, Fault> {
     let dim = problem.dim();
-    let mut space: Vec<Vec<FeatureSet>> = vec![Vec::new(); dim];
-    let mut time = Vec::new();
-    let mut total = 1_usize;
+    let mut sets = Sets {
+        combine,
+        space: vec![Vec::new(); dim],
+        joint: None,
+        time: Vec::new(),
+    };
     for (i, raw) in raw.iter_mut().enumerate() {
         let path = list.index(i);
-        let variable = variable(&raw.of, dim).ok_or_else(|| refuse(path.key("of")))?;
-        let default = match variable {
-            Variable::Space(i) => output.range[i],
-            Variable::Time => (problem.t_min, problem.t_max),
+        let variable = variable(raw, dim, &path)?;
+        let alone = match variable {
+            Variable::All => !sets.has_space() && combine == Combine::Product,
+            Variable::Space(_) => sets.joint.is_none(),
+            Variable::Time => true,
         };
-        let set = if raw.kind == FeatureKind::Expression {
-            written_set(raw, tree, &path, &windows(problem, output, &variable))?
-        } else {
-            feature_set(raw, tree, &path, default)?
-        };
-        total = total.saturating_mul(set.len());
+        if !alone {
+            return Err(Fault::at(path.key("of"), format!("{:?} beside other coordinates' sets", raw.of))
+                .allowed("one set of \"x\" alone, or sets of \"x1\", \"x2\", ..., combined as model.combine says"));
+        }
+        match variable {
+            Variable::All => sets.joint = Some(joint::resolve(raw, tree, &path, output)?),
+            Variable::Space(i) => {
+                let set = one_set(raw, tree, &path, problem, output, &variable)?;
+                sets.space[i].push(set);
+            }
+            Variable::Time => {
+                let set = one_set(raw, tree, &path, problem, output, &variable)?;
+                sets.time.push(set);
+            }
+        }
+        let total = sets.total();
         if total > MOST_FEATURES {
             let key = match raw.kind {
                 FeatureKind::Expression => "expressions",
@@ -90,28 +156,61 @@ fn features(
                 ),
             );
         }
-        match variable {
-            Variable::Space(i) => space[i].push(set),
-            Variable::Time => time.push(set),
-        }
     }
-    if space.iter().all(Vec::is_empty) {
+    if !sets.has_space() {
         return Err(Fault::at(list.clone(), "features of t only")
             .allowed("at least one feature set of a coordinate, such as of = \"x1\""));
     }
-    Ok(Features {
-        space: SpaceFeatures::Product(space.into_iter().map(Factor::new).collect()),
-        time: Factor::new(time),
-    })
+    Ok(sets.into_features())
 }
 
-fn variable(of: &str, dim: usize) -> Option<Variable> {
-    if of == "t" {
-        return Some(Variable::Time);
+/// A set of features of a single variable.
+fn one_set(
+    raw: &mut RawFeature,
+    tree: &Value,
+    path: &FieldPath,
+    problem: &Problem,
+    output: &OutputOptions,
+    variable: &Variable,
+) -> Result<FeatureSet, Fault> {
+    if raw.kind == FeatureKind::Expression {
+        return written_set(raw, tree, path, &windows(problem, output, variable));
     }
-    let number: usize = of.strip_prefix('x')?.parse().ok()?;
-    let known = (1..=dim).contains(&number) && of == format!("x{number}");
-    known.then(|| Variable::Space(number - 1))
+    let default = match *variable {
+        Variable::Space(i) => output.range[i],
+        Variable::Time | Variable::All => (problem.t_min, problem.t_max),
+    };
+    feature_set(raw, tree, path, default)
+}
+
+fn variable(raw: &RawFeature, dim: usize, path: &FieldPath) -> Result<Variable, Fault> {
+    let of = &raw.of;
+    let joint = joint::is_joint(raw.kind);
+    if of == "x" && (joint || dim > 1) {
+        return match (joint, dim) {
+            (true, 1) => Err(
+                Fault::at(path.key("of"), "all coordinates of data with D = 1")
+                    .allowed("\"x1\" or \"t\", with another kind: sets of \"x\" are for D >= 2"),
+            ),
+            (true, _) => Ok(Variable::All),
+            (false, _) => Err(Fault::value(path.key("kind")).allowed(joint::KINDS)),
+        };
+    }
+    let number = of.strip_prefix('x').and_then(|n| n.parse::<usize>().ok());
+    let known = number.filter(|n| (1..=dim).contains(n) && *of == format!("x{n}"));
+    let found = match known {
+        _ if of == "t" => Variable::Time,
+        Some(number) => Variable::Space(number - 1),
+        None => return Err(refuse(path.key("of"))),
+    };
+    match joint {
+        true => Err(Fault::at(
+            path.key("of"),
+            format!("{of:?} with a set of all coordinates"),
+        )
+        .allowed(format!("of = \"x\" (D >= 2) with {}", joint::KINDS))),
+        false => Ok(found),
+    }
 }
 
 /// Where a variable's features are evaluated: the time window, or the output range and the reach of the noised data.
@@ -195,14 +294,17 @@ fn written_set(
     }
 }
 
-/// `expressions` belongs to one kind only.
-fn refuse_expressions(raw: &RawFeature, path: &FieldPath) -> Result<(), Fault> {
-    if raw.expressions.is_none() {
-        return Ok(());
-    }
-    let found = "expressions, which does not apply to kind = \"gaussian\"";
-    Err(Fault::at(path.key("expressions"), found)
-        .allowed("with kind = \"gaussian\": of, kind, count, range, width"))
+/// The number of features.
+pub(super) fn count(raw: &RawFeature, path: &FieldPath) -> Result<usize, Fault> {
+    let path = path.key("count");
+    let Some(count) = raw.count else {
+        let allowed = allowed_for(&path).unwrap_or_default();
+        return Err(Fault::at(path, "nothing").allowed(allowed));
+    };
+    usize::try_from(count)
+        .ok()
+        .filter(|n| (1..=MOST_FEATURES).contains(n))
+        .ok_or_else(|| refuse(path))
 }
 
 fn feature_set(
@@ -211,23 +313,13 @@ fn feature_set(
     path: &FieldPath,
     default_range: (f64, f64),
 ) -> Result<FeatureSet, Fault> {
-    if raw.kind != FeatureKind::Gaussian {
-        let keys = ["of", "kind", "count", "range"];
-        let kind = match raw.kind {
-            FeatureKind::Fourier => "kind = \"fourier\"",
-            _ => "kind = \"polynomial\"",
-        };
-        refuse_inapplicable(tree, path, kind, &keys)?;
-    }
-    refuse_expressions(raw, path)?;
-    let Some(count) = raw.count else {
-        let allowed = allowed_for(&path.key("count")).unwrap_or_default();
-        return Err(Fault::at(path.key("count"), "nothing").allowed(allowed));
+    let (kind, keys): (_, &[&str]) = match raw.kind {
+        FeatureKind::Fourier => ("fourier", &["of", "kind", "count", "range"]),
+        FeatureKind::Polynomial => ("polynomial", &["of", "kind", "count", "range"]),
+        _ => ("gaussian", &["of", "kind", "count", "range", "width"]),
     };
-    let count = usize::try_from(count)
-        .ok()
-        .filter(|n| (1..=MOST_FEATURES).contains(n))
-        .ok_or_else(|| refuse(path.key("count")))?;
+    refuse_inapplicable(tree, path, &format!("kind = {kind:?}"), keys)?;
+    let count = count(raw, path)?;
     let [low, high] = *raw.range.get_or_insert(default_range.into());
     check_at(path.key("range"), is_interval((low, high)))?;
     Ok(match raw.kind {

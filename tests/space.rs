@@ -1,0 +1,409 @@
+//! Features of points in D >= 2: the fast contraction against plain sums of the definitions, training by factors against dense
+//! normal equations, and what one panel of Fig. 3 costs.
+
+use std::f64::consts::TAU;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use nalgebra::DMatrix;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+use rayon::prelude::*;
+use vkernel::experiment::{Process, SamplerOptions, Scheme, Spacing};
+use vkernel::family::features::{
+    Factor, FeatureSet, Features, Fourier, Gaussian, Polynomial, SpaceFeatures,
+};
+use vkernel::family::{Linear, LinearDenoiser, SampleRows};
+use vkernel::monte_carlo::{Trainer, model_rng};
+use vkernel::numerics::elementary;
+use vkernel::problem::{Data, Diffusion, Objective, Prediction, Problem, Training, Weighting};
+use vkernel::sampler::PfOde;
+
+fn rng(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+fn gaussian(count: usize, low: f64, high: f64, width: f64) -> FeatureSet {
+    FeatureSet::Gaussian(Gaussian::new(count, low, high, width))
+}
+
+fn fourier(count: usize, low: f64, high: f64) -> FeatureSet {
+    FeatureSet::Fourier(Fourier::new(count, low, high))
+}
+
+fn polynomial(count: usize, low: f64, high: f64) -> FeatureSet {
+    FeatureSet::Polynomial(Polynomial::new(count, low, high))
+}
+
+fn product(sets: Vec<Vec<FeatureSet>>) -> SpaceFeatures {
+    SpaceFeatures::Product(sets.into_iter().map(Factor::new).collect())
+}
+
+/// exp, its pair and the sines against the standard library's over their whole ranges.
+#[test]
+fn elementary_functions_to_a_few_roundings() {
+    let mut rng = rng(1);
+    let mut worst = [0.0_f64; 4];
+    for _ in 0..1_000_000 {
+        let x = 1416.0 * rng.random::<f64>() - 708.0;
+        let (up, down) = elementary::exp_both(x);
+        let (plus, minus) = (x.exp(), (-x).exp());
+        worst[0] = worst[0].max((elementary::exp(x) / plus - 1.0).abs());
+        worst[1] = worst[1].max((up / plus - 1.0).abs().max((down / minus - 1.0).abs()));
+        let turns = 2.0 * rng.random::<f64>() - 1.0;
+        let (sin, cos) = elementary::sin_cos_turns(turns);
+        // The angle itself, 2 pi turns, is rounded for the standard library: 4e-16 + 3e-16 at most.
+        let (s, c) = (TAU * turns).sin_cos();
+        worst[2] = worst[2].max((sin - s).abs());
+        worst[3] = worst[3].max((cos - c).abs());
+    }
+    println!(
+        "exp {:.1e}, both {:.1e}, sin {:.1e}, cos {:.1e}",
+        worst[0], worst[1], worst[2], worst[3]
+    );
+    // Three roundings of the series and the scaling, and the standard library's own.
+    assert!(worst[0] < 6e-16 && worst[1] < 6e-16);
+    assert!(worst[2] < 1.5e-15 && worst[3] < 1.5e-15);
+    for k in -8_i32..=8 {
+        let (sin, cos) = elementary::sin_cos_turns(f64::from(k) * 0.25 + 1e6);
+        let exact = [(0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0)][k.rem_euclid(4) as usize];
+        assert_eq!(
+            (sin.abs() * sin.signum() + 0.0, cos + 0.0),
+            exact,
+            "{k} quarters"
+        );
+    }
+    assert_eq!(elementary::exp(0.0), 1.0);
+    assert_eq!(elementary::exp(-709.0), 0.0);
+    assert_eq!(elementary::exp(f64::NEG_INFINITY), 0.0);
+    assert!(elementary::exp(f64::NAN).is_nan());
+    assert!(elementary::exp_both(f64::NAN).0.is_nan());
+    assert!(elementary::sin_cos_turns(f64::NAN).0.is_nan());
+    assert!(elementary::exp(1e300).is_finite());
+}
+
+/// Feature sets of two to four coordinates: all ways of evaluation, alone and together.
+fn spaces() -> Vec<(&'static str, SpaceFeatures)> {
+    vec![
+        (
+            "Fig. 3, Gaussian",
+            product(vec![
+                vec![gaussian(10, -1.5, 1.5, 0.5)],
+                vec![gaussian(10, -1.5, 1.5, 0.5)],
+            ]),
+        ),
+        (
+            "Fig. 3, Fourier",
+            product(vec![
+                vec![fourier(10, -1.5, 1.5)],
+                vec![fourier(10, -1.5, 1.5)],
+            ]),
+        ),
+        (
+            "exponents that cannot be summed",
+            product(vec![
+                vec![gaussian(18, -1.5, 1.5, 0.5)],
+                vec![gaussian(18, -1.0, 1.5, 0.5)],
+            ]),
+        ),
+        (
+            "too narrow for powers",
+            product(vec![
+                vec![gaussian(7, -1.5, 1.5, 0.1)],
+                vec![gaussian(40, -1.5, 1.5, 0.6)],
+            ]),
+        ),
+        (
+            "one feature",
+            product(vec![
+                vec![gaussian(1, -1.5, 1.5, 0.5)],
+                vec![fourier(1, -1.0, 1.0)],
+            ]),
+        ),
+        (
+            "mixed, with a product and a coordinate without features",
+            product(vec![
+                vec![gaussian(5, -1.5, 1.5, 0.7), polynomial(3, -1.5, 1.5)],
+                vec![],
+                vec![fourier(6, -1.0, 1.0)],
+            ]),
+        ),
+        (
+            "four coordinates",
+            product(vec![
+                vec![gaussian(3, -1.5, 1.5, 0.5)],
+                vec![fourier(2, -1.5, 1.5)],
+                vec![gaussian(13, -1.5, 1.5, 0.5)],
+                vec![polynomial(4, -1.5, 1.5)],
+            ]),
+        ),
+    ]
+}
+
+#[test]
+fn contraction_is_the_plain_sum() {
+    let mut rng = rng(2);
+    for (name, space) in spaces() {
+        let (dim, features) = (space.dim(), space.len());
+        let n = 3 * 97;
+        let mut x: Vec<f64> = (0..dim * n)
+            .map(|_| 4.0 * rng.random::<f64>() - 2.0)
+            .collect();
+        // Far outside, where everything vanishes or goes on.
+        for (k, far) in [3.0, 8.0, 20.0, 1e3, -1e3].into_iter().enumerate() {
+            x[7 * k] = far;
+        }
+        let weights: Vec<f64> = (0..2 * features)
+            .map(|_| rng.sample(StandardNormal))
+            .collect();
+        let mut out = vec![f64::NAN; 2 * n];
+        space.contract(&weights, &x, &mut out);
+        let mut phi = vec![0.0; features];
+        let mut worst = 0.0_f64;
+        for k in 0..n {
+            let point: Vec<f64> = (0..dim).map(|i| x[i * n + k]).collect();
+            space.values(&point, &mut phi);
+            for (o, w) in weights.chunks_exact(features).enumerate() {
+                let plain: f64 = w.iter().zip(&phi).map(|(w, p)| w * p).sum();
+                let size: f64 = w.iter().zip(&phi).map(|(w, p)| (w * p).abs()).sum();
+                // A feature near exp(-40) of its height is known to 1e-14 of itself on either side. At 1e3 the angle of a
+                // Fourier feature is known to 1e3 roundings.
+                let far = point.iter().fold(1.0, |m: f64, v| m.max(v.abs()));
+                let error = (out[o * n + k] - plain).abs();
+                assert!(
+                    error <= (2e-14 + 1e-15 * far) * size + 1e-15,
+                    "{name}, {point:?}: {} against {plain}",
+                    out[o * n + k]
+                );
+                worst = worst.max(error / size.max(1e-3));
+            }
+        }
+        println!("{name}: F_x = {features}, largest error {worst:.1e} of the terms");
+    }
+}
+
+/// A point's sums are the same bits alone, in any block, and at any place of it.
+#[test]
+fn contraction_does_not_depend_on_the_block() {
+    let mut rng = rng(3);
+    for (name, space) in spaces() {
+        let (dim, features, n) = (space.dim(), space.len(), 211);
+        let x: Vec<f64> = (0..dim * n)
+            .map(|_| 5.0 * rng.random::<f64>() - 2.5)
+            .collect();
+        let weights: Vec<f64> = (0..2 * features)
+            .map(|_| rng.sample(StandardNormal))
+            .collect();
+        let mut all = vec![0.0; 2 * n];
+        space.contract(&weights, &x, &mut all);
+        for k in 0..n {
+            let point: Vec<f64> = (0..dim).map(|i| x[i * n + k]).collect();
+            let mut alone = [0.0; 2];
+            space.contract(&weights, &point, &mut alone);
+            assert_eq!(
+                alone.map(f64::to_bits),
+                [all[k], all[n + k]].map(f64::to_bits),
+                "{name}"
+            );
+        }
+        let nan = vec![f64::NAN; dim];
+        let mut out = [0.0; 2];
+        space.contract(&weights, &nan, &mut out);
+        assert!(
+            features == 1 || out.iter().all(|v| v.is_nan()),
+            "{name}: NaN is lost"
+        );
+        space.contract(&weights, &[], &mut []);
+    }
+}
+
+/// Four points on the unit circle, as in the paper's Fig. 3.
+fn circle(t_min: f64) -> Problem {
+    let points: Vec<Vec<f64>> = (0..4)
+        .map(|k| {
+            let (sin, cos) = (TAU * (f64::from(k) / 4.0 + 0.0625)).sin_cos();
+            vec![cos, sin]
+        })
+        .collect();
+    Problem {
+        data: Data::points(&points, None).unwrap(),
+        diffusion: Diffusion::Vp {
+            beta_min: 0.1,
+            beta_delta: 19.9,
+        },
+        t_min,
+        t_max: 1.0,
+    }
+}
+
+fn training(samples: usize) -> Training {
+    Training {
+        objective: Objective::Dsm,
+        weighting: Weighting::Snr,
+        samples,
+        ridge: 0.1,
+    }
+}
+
+/// The weights of the same draws from rows written out and the normal equations solved by LU.
+fn dense_weights(
+    problem: &Problem,
+    family: &Linear,
+    training: &Training,
+    seed: u64,
+) -> DMatrix<f64> {
+    let (f, p, dim) = (family.features.len(), training.samples, problem.dim());
+    let mut rows = SampleRows::new(problem, family, training);
+    let (mut z, mut y) = (DMatrix::zeros(p, f), DMatrix::zeros(p, dim));
+    let (mut rng, mut row) = (model_rng(7, seed), vec![0.0; f]);
+    for k in 0..p {
+        let target = rows.draw(&mut rng, &mut row);
+        for o in 0..dim {
+            y[(k, o)] = target[o];
+        }
+        for (j, v) in row.iter().enumerate() {
+            z[(k, j)] = *v;
+        }
+    }
+    let scale = 1.0 / p as f64;
+    let normal = z.transpose() * &z * scale + DMatrix::identity(f, f) * training.ridge;
+    normal.lu().solve(&(z.transpose() * y * scale)).unwrap()
+}
+
+#[test]
+fn training_by_factors_is_dense_regression() {
+    let problem = circle(1e-2);
+    let time = || Factor::new(vec![gaussian(5, 1e-2, 1.0, 0.5)]);
+    let spaces = [
+        product(vec![
+            vec![gaussian(5, -1.5, 1.5, 0.5)],
+            vec![fourier(4, -1.5, 1.5)],
+        ]),
+        product(vec![
+            vec![gaussian(6, -1.5, 1.5, 0.5), polynomial(2, -1.5, 1.5)],
+            vec![],
+        ]),
+    ];
+    for space in spaces {
+        for (predicts, time) in [
+            (Prediction::Denoiser, time()),
+            (Prediction::Score, time()),
+            (Prediction::Denoiser, Factor::default()),
+        ] {
+            let family = Linear {
+                features: Features {
+                    space: space.clone(),
+                    time,
+                },
+                predicts,
+            };
+            let f = family.features.len();
+            for samples in [1, 9, f - 1, f, f + 7, 700] {
+                let training = training(samples);
+                let mut trainer = Trainer::new(&problem, &family, &training);
+                for seed in 0..2 {
+                    let weights = trainer.train(&mut model_rng(7, seed)).unwrap();
+                    let dense = dense_weights(&problem, &family, &training, seed);
+                    let largest = dense.amax();
+                    let worst = weights
+                        .iter()
+                        .zip(dense.as_slice())
+                        .map(|(a, b)| (a - b).abs())
+                        .fold(0.0, f64::max);
+                    // The condition number is at most tr(Z^T Z / P)/rho ~ 1e4 here, times a rounding of each side.
+                    assert!(
+                        worst <= 1e-10 * largest,
+                        "F = {f}, P = {samples}: {worst:e} of {largest:e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The work of one panel of the paper's Fig. 3: 100 models of F = 1000 features and P = 500 samples, trained, and each sampled
+/// from 100 000 random starts by 30 Euler steps. Run with `cargo test --release --test space -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn one_panel_of_figure_3() {
+    let problem = circle(1e-2);
+    let sampler = SamplerOptions {
+        process: Process::PfOde,
+        scheme: Scheme::Euler,
+        steps: 30,
+        grid: Spacing::Uniform,
+        tolerance: 1e-8,
+    };
+    let flow = PfOde::new(&problem, &sampler);
+    type Make = fn(usize, f64, f64) -> FeatureSet;
+    let kinds: [(&str, Make); 2] = [
+        ("gaussian", |n, l, h| gaussian(n, l, h, 0.5)),
+        ("fourier", fourier),
+    ];
+    for (name, make) in kinds {
+        let family = Linear {
+            features: Features {
+                space: product(vec![vec![make(10, -1.5, 1.5)], vec![make(10, -1.5, 1.5)]]),
+                time: Factor::new(vec![make(10, 1e-2, 1.0)]),
+            },
+            predicts: Prediction::Denoiser,
+        };
+        let training = training(500);
+        let started = Instant::now();
+        let parts = [(); 3].map(|()| AtomicU64::new(0));
+        let clock = |part: usize, from: Instant| {
+            let nanoseconds = from.elapsed().as_nanos() as u64;
+            parts[part].fetch_add(nanoseconds, Ordering::Relaxed);
+        };
+        let inside: Vec<usize> = (0..100_u64)
+            .into_par_iter()
+            .map_init(
+                || Trainer::new(&problem, &family, &training),
+                |trainer, index| {
+                    let mut rng = model_rng(1, index);
+                    let from = Instant::now();
+                    let weights = trainer.train(&mut rng).unwrap();
+                    clock(0, from);
+                    let model = LinearDenoiser {
+                        family: &family,
+                        diffusion: &problem.diffusion,
+                        weights,
+                    };
+                    let from = Instant::now();
+                    let sigma = problem.diffusion.sigma(problem.t_max);
+                    let mut inside = 0;
+                    for _ in 0..25 {
+                        let mut x: Vec<f64> = (0..8_000)
+                            .map(|_| sigma * rng.sample::<f64, _>(StandardNormal))
+                            .collect();
+                        flow.flow(&model, &mut x).unwrap();
+                        inside += x.iter().filter(|v| v.abs() < 1.5).count();
+                    }
+                    clock(1, from);
+                    inside
+                },
+            )
+            .collect();
+        let seconds = parts
+            .each_ref()
+            .map(|p| p.load(Ordering::Relaxed) as f64 * 1e-9);
+        println!(
+            "{name}: {:.2} s in all; over threads, training {:.2} s, sampling {:.2} s; {:.3} of coordinates inside; peak {}",
+            started.elapsed().as_secs_f64(),
+            seconds[0],
+            seconds[1],
+            inside.iter().sum::<usize>() as f64 / 2e7,
+            peak_memory()
+        );
+    }
+}
+
+/// Peak resident memory, where the system tells.
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmHWM"));
+    line.map_or("unknown".into(), |l| {
+        l.replace("VmHWM:", "").trim().to_owned()
+    })
+}
