@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::format::{real, significant, swept_title};
+use super::format::{short, significant, swept_title};
 use super::result::RunResult;
 
 /// Longest name of a case, in characters.
@@ -28,7 +28,7 @@ pub fn maps_summary(result: &RunResult) -> String {
             let _ = writeln!(
                 text,
                 "{name}t = {}: share of noise in the target from {} to {}, mean {}",
-                real(map.t),
+                short(map.t),
                 significant(low, 3),
                 significant(high, 3),
                 significant(mean, 3),

@@ -417,7 +417,7 @@ pub(super) struct RawMap {
     /// Low and high end: one pair for all coordinates, or one per coordinate. Default: as that of `output`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub range: Option<RawRange>,
-    /// Pixels per coordinate; the maps are evaluated at their centres. Default 200.
+    /// Pixels per coordinate; the maps are evaluated at their centres. Default 200, on the line 1000.
     #[schemars(range(min = 2, max = 2000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub points: Option<u64>,

@@ -12,7 +12,9 @@ const RESAMPLED: usize = 600;
 /// Radius of a dot where there are few, its light rim included, and the number from which on dots shrink.
 const DOT: f64 = 13.0;
 const FEW_DOTS: f64 = 30.0;
-const SMALLEST_DOT: f64 = 4.0;
+/// Smaller dots are all rim, and of this size.
+const SMALLEST_RIM: f64 = 6.0;
+const SPECK: f64 = 2.0;
 
 /// Values by cell; the first coordinate lies along x and runs slowest.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +75,11 @@ fn equal_cells(edges: &[f64]) -> Vec<usize> {
         .collect()
 }
 
+/// Tick marks that leave room for their numbers between panels.
+fn wanted(length: f64, em: f64) -> usize {
+    (length / (4.5 * em)).clamp(2.0, 6.0) as usize
+}
+
 /// Edges halfway between centres, the outer ones as far out as their neighbours are in.
 pub(super) fn edges_between(centres: &[f64]) -> Vec<f64> {
     let middle = |pair: &[f64]| 0.5 * pair[0] + 0.5 * pair[1];
@@ -122,13 +129,16 @@ impl HeatPanel<'_> {
         };
         scene.image(self.field.image(place, color));
         let shrink = (FEW_DOTS / dots.len().max(1) as f64).sqrt().min(1.0);
-        let radius = (DOT * shrink).max(SMALLEST_DOT);
+        let radius = DOT * shrink;
+        let rimmed = radius >= SMALLEST_RIM;
         let inside = |at: f64, (low, high): (f64, f64)| (low..=high).contains(&at);
         for [x, y] in dots {
             if inside(*x, self.field.range(0)) && inside(*y, self.field.range(1)) {
                 let centre = (self.x_at(*x), self.y_at(*y));
-                scene.disc(centre, radius, WHITE);
-                scene.disc(centre, 0.65 * radius, INK);
+                scene.disc(centre, if rimmed { radius } else { SPECK }, WHITE);
+                if rimmed {
+                    scene.disc(centre, 0.65 * radius, INK);
+                }
             }
         }
         let sides = (self.left, self.right());
@@ -139,8 +149,7 @@ impl HeatPanel<'_> {
     pub fn ticks(&self, scene: &mut Scene, em: f64, below: bool, left: bool) {
         let label = |wanted: bool, text: String| if wanted { text } else { String::new() };
         let (x, y) = (self.field.range(0), self.field.range(1));
-        let wanted = (self.width / (3.5 * em)).clamp(2.0, 6.0) as usize;
-        for (value, text) in ticks(x.0, x.1, wanted) {
+        for (value, text) in ticks(x.0, x.1, wanted(self.width, em)) {
             tick_below(
                 scene,
                 (self.x_at(value), self.bottom()),
@@ -148,8 +157,7 @@ impl HeatPanel<'_> {
                 em,
             );
         }
-        let wanted = (self.height / (2.5 * em)).clamp(2.0, 6.0) as usize;
-        for (value, text) in ticks(y.0, y.1, wanted) {
+        for (value, text) in ticks(y.0, y.1, wanted(self.height, em)) {
             tick_left(scene, (self.left, self.y_at(value)), label(left, text), em);
         }
     }

@@ -9,7 +9,7 @@ use super::heat::{Field, HeatPanel, edges_between};
 use super::panel::{MARK, QUIET};
 use super::scene::{Align, Bar, Scene, Text, text_width};
 use super::sweep::{fitting, plain};
-use crate::report::format::{real, swept_title};
+use crate::report::format::{short, swept_title};
 use crate::report::result::{CaseResult, MapResult, RunResult};
 
 /// Panels in a line, and lines on a page.
@@ -20,7 +20,7 @@ const LABEL: f64 = 62.0;
 const TICK_LABEL: f64 = 52.0;
 const LEFT: f64 = 300.0;
 const TOP: f64 = 330.0;
-const GAP: f64 = 50.0;
+const GAP: f64 = 100.0;
 const ROW_GAP: f64 = 150.0;
 const PAGE_WIDTH: f64 = 4300.0;
 const NARROWEST: f64 = 620.0;
@@ -139,12 +139,14 @@ fn page(lines: &[Line<'_>], title: &str) -> Result<Scene, FigureError> {
         };
         match line.is_plane() {
             true => heat_maps(&mut scene, line, &place),
-            false => curves(&mut scene, line, &place)?,
+            false => curves(&mut scene, line, &place),
         }
         let height = line.shape() * width;
-        let at = (right + 80.0, tops[index] + 0.5 * height);
-        let em = fitting(&line.name, LABEL, height + ROW_GAP)?;
-        upward(&mut scene, line.name.clone(), at, em);
+        if line.is_plane() {
+            let at = (right + 80.0, tops[index] + 0.5 * height);
+            let em = fitting(&line.name, LABEL, height + ROW_GAP)?;
+            upward(&mut scene, line.name.clone(), at, em);
+        }
     }
     axis_names(&mut scene, lines, (right, bottom));
     if lines.iter().any(Line::is_plane) {
@@ -210,18 +212,14 @@ fn heat_maps(scene: &mut Scene, line: &Line<'_>, place: &Place) {
             let middle = panel.left + 0.5 * panel.width;
             scene.text(Text {
                 align: Align::Centre,
-                ..plain(
-                    format!("t = {}", real(map.t)),
-                    (middle, place.top - 35.0),
-                    LABEL,
-                )
+                ..plain(time(map), (middle, place.top - 35.0), LABEL)
             });
         }
     }
 }
 
 /// The share over x, one curve per time.
-fn curves(scene: &mut Scene, line: &Line<'_>, place: &Place) -> Result<(), FigureError> {
+fn curves(scene: &mut Scene, line: &Line<'_>, place: &Place) {
     let edges = &line.edges[0];
     let plot = Plot {
         left: LEFT,
@@ -253,20 +251,25 @@ fn curves(scene: &mut Scene, line: &Line<'_>, place: &Place) -> Result<(), Figur
     }
     plot.frame(scene);
     plot.ticks(scene, TICK_LABEL, true);
-    let mut at = (LEFT, place.top - 35.0);
-    for (index, map) in line.maps.iter().enumerate() {
-        let text = format!("t = {}", real(map.t));
-        let width = text_width(&text, TICK_LABEL)?;
-        if at.0 + width > plot.right() && index > 0 {
-            break;
-        }
+    scene.text(plain(
+        line.name.clone(),
+        (LEFT, place.top - 35.0),
+        TICK_LABEL,
+    ));
+    // As many as there is room for beside the frame.
+    let room = (plot.height / (1.4 * TICK_LABEL)) as usize;
+    for (index, map) in line.maps.iter().enumerate().take(room) {
+        let y = place.top + (1.0 + 1.4 * index as f64) * TICK_LABEL;
         scene.text(Text {
             color: color(index),
-            ..plain(text, at, TICK_LABEL)
+            ..plain(time(map), (plot.right() + 60.0, y), TICK_LABEL)
         });
-        at.0 += width + 60.0;
     }
-    Ok(())
+}
+
+/// The time of a map, to a few digits.
+fn time(map: &MapResult) -> String {
+    format!("t = {}", short(map.t))
 }
 
 fn axis_names(scene: &mut Scene, lines: &[Line<'_>], (right, bottom): (f64, f64)) {

@@ -30,7 +30,8 @@ pub(super) fn resolve(raw: &mut RawMap, problem: &Problem) -> Result<MapOptions,
     let range = output::ranges(&mut raw.range, problem, range_path.clone())?;
     let near = |(low, high): &(f64, f64)| low.abs() <= FARTHEST && high.abs() <= FARTHEST;
     check_at(range_path, range.iter().all(near))?;
-    let points = count("map.points", *raw.points.get_or_insert(200), 2, 2000)?;
+    let default = if dim == 1 { 1000 } else { 200 };
+    let points = count("map.points", *raw.points.get_or_insert(default), 2, 2000)?;
     let times = times(raw, problem)?;
     let pixels = times.len().saturating_mul(points.pow(dim as u32));
     if pixels > MOST_PIXELS {
