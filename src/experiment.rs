@@ -170,6 +170,30 @@ pub struct OutputOptions {
     pub directions: Vec<Direction>,
 }
 
+/// Maps of the share of noise in the target (T3), for D = 1 and 2.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MapOptions {
+    /// One map at each of these times.
+    pub times: Vec<f64>,
+    /// Low and high end per coordinate, length D.
+    pub range: Vec<(f64, f64)>,
+    /// Pixels per coordinate.
+    pub points: usize,
+}
+
+impl MapOptions {
+    /// Centres of the pixels along each coordinate.
+    pub fn axes(&self) -> Vec<Vec<f64>> {
+        let centre = |(low, high): (f64, f64), i: usize| {
+            low + (high - low) * ((i as f64 + 0.5) / self.points as f64)
+        };
+        self.range
+            .iter()
+            .map(|range| (0..self.points).map(|i| centre(*range, i)).collect())
+            .collect()
+    }
+}
+
 /// A direction that points are projected on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Direction {

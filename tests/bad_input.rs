@@ -907,6 +907,68 @@ fn sizes_beyond_memory() {
     insta::assert_snapshot!("sizes_beyond_memory", all);
 }
 
+const MAP: &str = r#"[data]
+kind = "points"
+points = [[-1.0, 0.0], [1.0, 0.0]]
+[diffusion]
+kind = "vp"
+[map]
+times = [0.1, 0.5]
+range = [-2.0, 2.0]
+points = 100
+"#;
+
+#[test]
+fn maps() {
+    parse(MAP, Format::Toml, "map.toml", Path::new("."), &[], None).unwrap();
+    let with = |from: &str, to: &str| {
+        assert_eq!(MAP.matches(from).count(), 1, "{from:?}");
+        MAP.replace(from, to)
+    };
+    let plus = |table: &str| format!("{MAP}{table}\n");
+    let (before, map) = MAP.split_once("[map]").unwrap();
+    insta::assert_snapshot!(
+        "maps",
+        messages(&[
+            ("neither model nor map", before.to_owned()),
+            ("training without a model", plus("[training]\nsamples = 10")),
+            ("sampler without a model", plus("[sampler]\nsteps = 10")),
+            ("predict without a model", plus("[predict]\ndraws = 10")),
+            ("models without a model", plus("[monte_carlo]\nmodels = 10")),
+            ("output without a model", plus("[output]\nbins = 10")),
+            ("no times", with("[0.1, 0.5]", "[]")),
+            ("a time before t_min", with("[0.1, 0.5]", "[0.1, 0.001]")),
+            ("a time after t_max", with("[0.1, 0.5]", "[2.0]")),
+            (
+                "a time that is no number",
+                with("[0.1, 0.5]", "[\"early\"]")
+            ),
+            ("times that are no list", with("[0.1, 0.5]", "0.1")),
+            ("one pixel", with("points = 100", "points = 1")),
+            (
+                "too many pixels per axis",
+                with("points = 100", "points = 2001")
+            ),
+            (
+                "too many pixels",
+                with("[0.1, 0.5]", "[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]").replace("= 100", "= 2000"),
+            ),
+            ("a range backwards", with("[-2.0, 2.0]", "[2.0, -2.0]")),
+            (
+                "three ranges",
+                with("[-2.0, 2.0]", "[[0, 1], [0, 1], [0, 1]]")
+            ),
+            ("too far away", with("[-2.0, 2.0]", "[0.0, 1e101]")),
+            (
+                "three dimensions",
+                with("[[-1.0, 0.0], [1.0, 0.0]]", "[[0.0, 0.0, 0.0]]")
+            ),
+            ("an unknown key", with("points = 100", "resolution = 100")),
+            ("a map that is no table", format!("map = {map:?}\n{before}")),
+        ])
+    );
+}
+
 #[test]
 fn a_spec_that_cannot_be_read() {
     let dir = tempfile::tempdir().unwrap();

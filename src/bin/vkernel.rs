@@ -10,8 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use vkernel::report::result::{Provenance, RunResult, SCHEMA};
 use vkernel::report::{
     comparison_table, comparison_table_of, decomposition_table, decomposition_table_of,
-    distances_across, read_result, readout_table, result_schema, write_atomic, write_densities,
-    write_figures,
+    distances_across, maps_summary, read_result, readout_table, result_schema, write_atomic,
+    write_densities, write_figures,
 };
 use vkernel::run::{Checkpoints, Parts, Progress, run};
 use vkernel::spec::{self, Spec};
@@ -206,6 +206,12 @@ fn folder(job: &Job, spec: &Spec) -> PathBuf {
 
 fn execute_job(job: &Job, parts: Parts) -> Result<(), Failure> {
     let (spec, threads) = load(job)?;
+    if !parts.predict && spec.cases.iter().any(|case| !case.has_model) {
+        return Err(Failure::Input(format!(
+            "{}: a spec without [model] has nothing to train; run or predict make its maps",
+            job.spec.display()
+        )));
+    }
     let folder = folder(job, &spec);
     let (clock, started) = (Instant::now(), SystemTime::now());
     // An output folder that cannot be had is known before the work, not after it.
@@ -250,6 +256,7 @@ fn execute_job(job: &Job, parts: Parts) -> Result<(), Failure> {
         print(&comparison_table(&result))?;
         print_below(&decomposition_table(&result))?;
         print_below(&readout_table(&result))?;
+        print(&maps_summary(&result))?;
         for warning in warnings(&result) {
             print(&format!("warning: {warning}\n"))?;
         }
@@ -346,6 +353,9 @@ fn compare(paths: &[PathBuf]) -> Result<(), Failure> {
     }
     print(&comparison_table_of(&results))?;
     print_below(&decomposition_table_of(&results))?;
+    for (_, result) in &results {
+        print(&maps_summary(result))?;
+    }
     print(&distances_across(&results))
 }
 

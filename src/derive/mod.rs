@@ -26,6 +26,8 @@ use crate::spec::Spec;
 pub enum DeriveError {
     #[error("case {case}; there are {cases}, counted from 1")]
     NoSuchCase { case: usize, cases: usize },
+    #[error("a spec without [model]; the formulas are those of a model")]
+    NoModel,
     #[error("data with D = {dim}; the formulas are written for D = 1")]
     Dimension { dim: usize },
 }
@@ -39,6 +41,9 @@ pub fn derive_case(spec: &Spec, case: usize) -> Result<Derivation, DeriveError> 
             cases,
         });
     };
+    if !chosen.has_model {
+        return Err(DeriveError::NoModel);
+    }
     let mut derivation = derive(&chosen.experiment)?;
     if cases > 1 {
         let values: Vec<String> = chosen

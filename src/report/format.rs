@@ -62,6 +62,17 @@ pub(super) fn real(value: f64) -> String {
     }
 }
 
+/// A real number as it is where that is short, else three digits of it.
+pub(super) fn short(value: f64) -> String {
+    const LONG: usize = 7;
+    let all = real(value);
+    if all.len() < LONG {
+        all
+    } else {
+        significant(value, 3)
+    }
+}
+
 /// `key = value` of each swept key, without the parts of the keys that say nothing.
 pub(super) fn swept_title(case: &BTreeMap<String, Value>) -> String {
     case.iter()

@@ -77,6 +77,13 @@ pub struct CaseResult {
     /// D = 2: how full the segments between neighbouring training points are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<SegmentResult>,
+    /// Where the target of training is noisy, at one time each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maps: Vec<MapResult>,
+    /// In D >= 2 and with maps: means of the data's components, a point of D coordinates each, as figures show them. Where
+    /// there are too many (more than 20 000 numbers), every n-th.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub means: Vec<Vec<f64>>,
     /// How far each prediction is to be trusted, from the theory alone.
     pub trust: BTreeMap<String, Trust>,
     /// The predicted density the program itself would quote.
@@ -86,6 +93,19 @@ pub struct CaseResult {
     /// Condition numbers, refinement levels, effective rank, warnings, ...
     pub diagnostics: BTreeMap<String, Value>,
     pub seconds: Seconds,
+}
+
+/// tr C / (tr C + |s|^2) at one time on a grid of pixels: the share of noise in the square of the target, the proxy score. C
+/// is its covariance, s the score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MapResult {
+    pub t: f64,
+    /// Per coordinate, the increasing centres of the pixels.
+    pub axes: Vec<Vec<f64>>,
+    /// By pixel, row-major: the first coordinate runs slowest.
+    #[schemars(inner(range(min = 0, max = 1)))]
+    pub values: Vec<f64>,
 }
 
 /// A further density of a case.
@@ -287,6 +307,26 @@ pub struct Seconds {
 }
 
 impl CaseResult {
+    /// A case, given its swept values, of which nothing is known yet.
+    pub fn empty(case: BTreeMap<String, Value>) -> Self {
+        Self {
+            case,
+            edges: Vec::new(),
+            directions: Vec::new(),
+            densities: BTreeMap::new(),
+            readouts: Vec::new(),
+            numbers: Vec::new(),
+            segments: Vec::new(),
+            maps: Vec::new(),
+            means: Vec::new(),
+            trust: BTreeMap::new(),
+            recommended: None,
+            comparisons: Vec::new(),
+            diagnostics: BTreeMap::new(),
+            seconds: Seconds::default(),
+        }
+    }
+
     /// Names of the predicted densities: all but the data, the exact score and Monte Carlo.
     pub fn predictions(&self) -> impl Iterator<Item = &str> {
         self.densities
@@ -419,6 +459,14 @@ fn check_case(case: &CaseResult) -> Result<(), (String, String)> {
     for (name, density) in &case.densities {
         check_density(density, bins).map_err(|message| (format!("densities.{name}"), message))?;
     }
+    for (index, map) in case.maps.iter().enumerate() {
+        check_map(map).map_err(|message| (format!("maps[{index}]"), message))?;
+    }
+    let dim = case.means.first().map_or(0, Vec::len);
+    if case.means.iter().any(|mean| mean.len() != dim) {
+        let message = "needs as many coordinates in every point".to_string();
+        return Err(("means".to_string(), message));
+    }
     if let Some(name) = &case.recommended
         && !case.densities.contains_key(name)
     {
@@ -428,6 +476,27 @@ fn check_case(case: &CaseResult) -> Result<(), (String, String)> {
         ));
     }
     Ok(())
+}
+
+fn check_map(map: &MapResult) -> Result<(), String> {
+    let increasing = |axis: &Vec<f64>| axis.windows(2).all(|pair| pair[0] < pair[1]);
+    if !(1..=2).contains(&map.axes.len()) || !map.axes.iter().all(|a| a.len() > 1 && increasing(a))
+    {
+        return Err("needs one or two axes of two or more increasing positions".to_string());
+    }
+    let pixels: usize = map.axes.iter().map(Vec::len).product();
+    if map.values.len() != pixels {
+        return Err(format!(
+            "values has {} values, where the axes make {pixels} pixels",
+            map.values.len()
+        ));
+    }
+    match map.values.iter().find(|v| !(0.0..=1.0).contains(*v)) {
+        None => Ok(()),
+        Some(value) => Err(format!(
+            "values has the value {value}, where 0 to 1 is expected"
+        )),
+    }
 }
 
 fn check_density(density: &DensityResult, bins: usize) -> Result<(), String> {

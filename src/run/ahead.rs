@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::checkpoint::share_models;
-use crate::experiment::{Experiment, Method, Scheme, Start, StatisticsKind};
+use crate::experiment::{Experiment, MapOptions, Method, Scheme, Start, StatisticsKind};
 use crate::family::{Family, Linear};
-use crate::spec::{MemoryEstimate, Spec};
+use crate::spec::{Case, MemoryEstimate, Spec};
 
 /// Passes over the quadrature that an equivalent's fixed points take, both levels counted in nodes of the coarser.
 const PASSES: f64 = 150.0;
@@ -21,6 +21,8 @@ const SADDLE_EVALUATIONS: f64 = 500.0;
 const FLOP_RATE: f64 = 1.5e10;
 /// Seconds assumed for one evaluation of a denoiser at one position.
 const EVALUATION: f64 = 4e-8;
+/// Seconds assumed for one component at one pixel of a map.
+const MAP_PAIR: f64 = 4e-9;
 /// Evaluations assumed per step of each scheme; an adaptive run is taken for 300 steps of seven stages.
 const ADAPTIVE_STEPS: f64 = 300.0;
 
@@ -33,6 +35,22 @@ pub fn work_ahead(spec: &Spec, threads: usize) -> String {
     let _ = writeln!(text, "{} case(s) on {threads} thread(s)", spec.cases.len());
     for (i, case) in spec.cases.iter().enumerate() {
         let experiment = &case.experiment;
+        let swept = swept(case);
+        let mapping = case.map.as_ref().map_or(0.0, |map| map_seconds(case, map)) / threads as f64;
+        total += mapping;
+        if let Some(map) = &case.map {
+            let pixels = map.points.pow(experiment.problem.dim() as u32);
+            let _ = writeln!(
+                text,
+                "  case {}: {swept}maps at {} time(s), {pixels} pixels each, about {}",
+                i + 1,
+                map.times.len(),
+                duration(mapping)
+            );
+        }
+        if !case.has_model {
+            continue;
+        }
         let memory = MemoryEstimate::of(experiment);
         let (train, predict) = seconds(experiment, &memory);
         // Cases that differ only in what is predicted share their models.
@@ -40,20 +58,10 @@ pub fn work_ahead(spec: &Spec, threads: usize) -> String {
         let seconds = (predict + if trained { 0.0 } else { train }) / threads as f64;
         total += seconds;
         peak = peak.max(memory.total(threads));
-        let swept: Vec<String> = case
-            .assignments
-            .iter()
-            .map(|(k, v)| format!("{k} = {v}"))
-            .collect();
         let _ = writeln!(
             text,
-            "  case {}: {}F = {}, P = {}, {} models, memory {}, about {}",
+            "  case {}: {swept}F = {}, P = {}, {} models, memory {}, about {}",
             i + 1,
-            if swept.is_empty() {
-                String::new()
-            } else {
-                format!("{}; ", swept.join(", "))
-            },
             memory.features,
             memory.samples,
             experiment.monte_carlo.models,
@@ -68,6 +76,26 @@ pub fn work_ahead(spec: &Spec, threads: usize) -> String {
         duration(total)
     );
     text
+}
+
+/// The swept values of a case, as the beginning of a line.
+fn swept(case: &Case) -> String {
+    let values: Vec<String> = case
+        .assignments
+        .iter()
+        .map(|(k, v)| format!("{k} = {v}"))
+        .collect();
+    match values.is_empty() {
+        true => String::new(),
+        false => format!("{}; ", values.join(", ")),
+    }
+}
+
+/// Seconds of one thread for the maps.
+fn map_seconds(case: &Case, map: &MapOptions) -> f64 {
+    let problem = &case.experiment.problem;
+    let pixels = (map.points as f64).powi(problem.dim() as i32);
+    map.times.len() as f64 * pixels * problem.data.components().len() as f64 * MAP_PAIR
 }
 
 /// Seconds of one thread for the models, and for the predictions.

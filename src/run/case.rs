@@ -1,6 +1,5 @@
 //! One case: densities of the theory, the Monte Carlo ensemble, and their comparison.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -9,7 +8,7 @@ use super::checkpoint::{CaseKeys, Checkpoints, part_seed};
 use super::predict::predict_case;
 use super::prediction::PredictionSet;
 use super::readouts::Readings;
-use super::{Parts, Progress, RunError, trust};
+use super::{Parts, Progress, RunError, maps, trust};
 use crate::compare::{BandAgreement, Distances, Gap, bootstrap_error};
 use crate::density::{
     Ensemble, Estimate, Generator, Masses, RandomField, cloud_density, cloud_estimate, mean_field,
@@ -21,7 +20,7 @@ use crate::histogram::Grid;
 use crate::monte_carlo::{EnsembleError, MonteCarlo};
 use crate::readout::Readout;
 use crate::report::result::{
-    CaseResult, ComparisonResult, DATA, DensityResult, MONTE_CARLO, PF_ODE, Seconds,
+    CaseResult, ComparisonResult, DATA, DensityResult, MONTE_CARLO, PF_ODE,
 };
 use crate::spec::Case;
 
@@ -43,23 +42,31 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     pub fn run(&mut self, case: &Case, parts: Parts) -> Result<CaseResult, RunError> {
+        let mut result = match case.has_model {
+            true => self.densities(case, parts)?,
+            false => CaseResult::empty(case.assignments.clone()),
+        };
+        if parts.predict {
+            result.maps = maps::maps(case, self.index, |done, total| {
+                self.tell("maps", done, total);
+            })?;
+        }
+        let problem = &case.experiment.problem;
+        if problem.dim() > 1 || !result.maps.is_empty() {
+            result.means = maps::component_means(problem);
+        }
+        Ok(result)
+    }
+
+    /// All that is predicted and trained of a model.
+    fn densities(&mut self, case: &Case, parts: Parts) -> Result<CaseResult, RunError> {
         let generator = Generator::new(&case.experiment);
         let grid = &generator.readout.grid;
         let references = self.references(case, &generator)?;
         let mut readings = Readings::new(&generator.readout);
         let mut result = CaseResult {
-            case: case.assignments.clone(),
             edges: grid.edges(),
-            directions: Vec::new(),
-            densities: BTreeMap::new(),
-            readouts: Vec::new(),
-            numbers: Vec::new(),
-            segments: Vec::new(),
-            trust: BTreeMap::new(),
-            recommended: None,
-            comparisons: Vec::new(),
-            diagnostics: BTreeMap::new(),
-            seconds: Seconds::default(),
+            ..CaseResult::empty(case.assignments.clone())
         };
         for reference in &references {
             let entry = DensityResult {

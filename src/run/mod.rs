@@ -3,6 +3,7 @@
 mod ahead;
 mod case;
 mod checkpoint;
+mod maps;
 mod predict;
 mod prediction;
 mod readouts;
@@ -63,6 +64,10 @@ pub enum RunError {
         path: String,
         source: std::io::Error,
     },
+    #[error(
+        "case {case}: the map at t = {t} is not a number at x = {x:?}: data or range of extreme size"
+    )]
+    Map { case: usize, t: f64, x: Vec<f64> },
     #[error("case {case}: {density} has a mass that is not finite or not a probability ({value})")]
     Mass {
         case: usize,

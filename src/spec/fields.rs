@@ -10,7 +10,7 @@ use super::raw::RawSpec;
 const ALLOWED: &[(&str, &str)] = &[
     (
         "",
-        "a table: name, seed, data, diffusion, model, training, sampler, predict, monte_carlo, output, sweep",
+        "a table: name, seed, data, diffusion, model, training, sampler, predict, monte_carlo, output, map, sweep",
     ),
     (
         "name",
@@ -91,7 +91,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("diffusion.t_min", "a finite number >= 1e-12 and < t_max"),
     ("diffusion.t_max", "a finite number > t_min"),
-    ("model", "a table: [model]"),
+    ("model", "a table: [model]; may be left out with [map]"),
     ("model.kind", r#""naive" | "linear""#),
     ("model.kappa", "a finite number >= 0"),
     ("model.predicts", r#""denoiser" | "score" | "noise""#),
@@ -208,6 +208,22 @@ const ALLOWED: &[(&str, &str)] = &[
     ("output.range[]", "a finite number, or a pair [low, high]"),
     ("output.range[][]", "a finite number"),
     ("output.bins", "an integer from 1 to 10000"),
+    ("map", "a table: [map]"),
+    (
+        "map.times",
+        "a non-empty array of numbers from diffusion.t_min to diffusion.t_max",
+    ),
+    (
+        "map.times[]",
+        "a number from diffusion.t_min to diffusion.t_max",
+    ),
+    (
+        "map.range",
+        "[low, high] with finite low < high, or one such pair per coordinate; no end beyond 1e100",
+    ),
+    ("map.range[]", "a finite number, or a pair [low, high]"),
+    ("map.range[][]", "a finite number"),
+    ("map.points", "an integer from 2 to 2000"),
     (
         "sweep",
         "a table of dotted keys with non-empty arrays of values",
@@ -252,7 +268,7 @@ pub(super) fn deserialize(tree: &Value) -> Result<RawSpec, Fault> {
 
 /// Serde reads a struct from an array too; a spec must not.
 fn require_tables(tree: &Value) -> Result<(), Fault> {
-    const TABLES: [&str; 8] = [
+    const TABLES: [&str; 9] = [
         "data",
         "diffusion",
         "model",
@@ -261,6 +277,7 @@ fn require_tables(tree: &Value) -> Result<(), Fault> {
         "predict",
         "monte_carlo",
         "output",
+        "map",
     ];
     let root = FieldPath::default();
     let features = FieldPath::of("model.features");

@@ -26,7 +26,7 @@ pub use error::{Place, Problem, SpecError};
 pub use memory::MemoryEstimate;
 pub use raw::spec_schema;
 
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, MapOptions};
 use document::{Document, Origin};
 use error::{Fault, shorten, show};
 use resolve::Resolver;
@@ -55,7 +55,12 @@ pub struct Case {
     /// This case as a spec of its own, every default filled in. Everything that its result depends on is in it
     /// (a data file by its checksum), so that it can serve as the key of a checkpoint.
     pub resolved: Value,
+    /// Without a model that of the exact score, of which nothing is run.
     pub experiment: Experiment,
+    /// The maps to be made.
+    pub map: Option<MapOptions>,
+    /// Is there a model? If not, there are maps, and nothing else is asked for.
+    pub has_model: bool,
 }
 
 impl Spec {
@@ -150,12 +155,14 @@ fn resolve_case(
                 ..fault
             })?;
     }
-    let (resolved, experiment) = resolver.resolve(tree)?;
-    resolve::check_memory(&experiment, 1, memory::available_bytes())?;
+    let case = resolver.resolve(tree)?;
+    resolve::check_memory(&case.experiment, 1, memory::available_bytes())?;
     Ok(Case {
         assignments: sweep::assignments(choice),
-        resolved,
-        experiment,
+        resolved: case.resolved,
+        experiment: case.experiment,
+        map: case.map,
+        has_model: case.has_model,
     })
 }
 

@@ -12,7 +12,7 @@ use crate::problem::{Objective, Prediction};
 /// A vkernel experiment: what is learned, by which model, and how the prediction is made and checked.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "vkernel spec")]
+#[schemars(title = "vkernel spec", extend("anyOf" = [{ "required": ["model"] }, { "required": ["map"] }]))]
 pub(super) struct RawSpec {
     /// Name of the experiment and of its output directory. Default: the spec file's name without its ending.
     #[schemars(length(min = 1, max = 200))]
@@ -24,7 +24,9 @@ pub(super) struct RawSpec {
     pub seed: Option<u64>,
     pub data: RawData,
     pub diffusion: RawDiffusion,
-    pub model: RawModel,
+    /// What is trained. May be left out where there is a `map`; then only the maps are made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<RawModel>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub training: Option<RawTraining>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +37,8 @@ pub(super) struct RawSpec {
     pub monte_carlo: Option<RawMonteCarlo>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<RawOutput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub map: Option<RawMap>,
     /// Dotted keys, each with a non-empty list of values: every combination is one case, the first key varying
     /// slowest. Array elements are addressed by number, as in "model.features.0.count". Default: one case.
     #[schemars(schema_with = "sweep_schema")]
@@ -441,6 +445,25 @@ pub(super) struct RawOutput {
     #[schemars(length(min = 2))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directions: Option<Vec<Vec<f64>>>,
+}
+
+/// Maps, in one or two dimensions, of where the target of training is noisy: tr C / (tr C + |s|^2) with C the proxy score's
+/// covariance and s the score.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMap {
+    /// Times from diffusion.t_min to diffusion.t_max, one map for each. Default: five from t_min to t_max, evenly spaced in
+    /// ln t.
+    #[schemars(length(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times: Option<Vec<f64>>,
+    /// Low and high end: one pair for all coordinates, or one per coordinate. Default: as that of `output`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<RawRange>,
+    /// Pixels per coordinate; the maps are evaluated at their centres. Default 200, on the line 1000.
+    #[schemars(range(min = 2, max = 2000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub points: Option<u64>,
 }
 
 /// One pair of ends for all coordinates, or one per coordinate.

@@ -7,8 +7,11 @@ mod curves;
 mod decomposition;
 mod diagnostic;
 mod gap_filling;
+mod heat;
+mod map;
 mod panel;
 mod paths;
+mod plane;
 mod scene;
 mod sheet;
 mod sweep;
@@ -28,7 +31,7 @@ use scene::Scene;
 /// Why there is no figure.
 #[derive(Debug, Error)]
 pub enum FigureError {
-    #[error("figures are drawn for data on the line; this case has {dim} coordinates")]
+    #[error("figures are drawn on the line and in the plane; this case has {dim} axes")]
     Dimension { dim: usize },
     /// A density or a diagnostic that contradicts itself.
     #[error("{part}: {message}")]
@@ -49,7 +52,7 @@ pub enum FigureError {
 /// Draws one case, titled with its swept values, and writes `<path_stem>.svg` and `<path_stem>.png`.
 ///
 /// # Errors
-/// Data of more than one dimension, densities that do not match the edges, or a file that cannot be written.
+/// Densities of more than two axes, densities that do not match the edges, or a file that cannot be written.
 pub fn case_figure(case: &CaseResult, path_stem: &Path) -> Result<Vec<PathBuf>, FigureError> {
     titled_case_figure(case, &swept_title(&case.case), path_stem)
 }
@@ -63,7 +66,10 @@ pub fn titled_case_figure(
     title: &str,
     path_stem: &Path,
 ) -> Result<Vec<PathBuf>, FigureError> {
-    let scene = case::scene(case, &Curves::of(case)?, title)?;
+    let scene = match case.edges.len() {
+        2 => plane::case_scene(case, title)?,
+        _ => case::scene(case, &Curves::of(case)?, title)?,
+    };
     write(&scene, path_stem)
 }
 
@@ -71,12 +77,27 @@ pub fn titled_case_figure(
 /// sweep too long for one page follow as `<path_stem>-2.svg`, ...
 ///
 /// With two swept keys the one of fewer values gives the rows, the other the columns; with one the panels run in lines of
-/// five; with more, the key of most values gives the columns and the combinations of the others the rows.
+/// five; with more, the key of most values gives the columns and the combinations of the others the rows. In the plane every
+/// case is a row: predicted, trained, and their difference.
 ///
 /// # Errors
 /// As [`case_figure`], or fewer than two cases.
 pub fn sweep_figure(result: &RunResult, path_stem: &Path) -> Result<Vec<PathBuf>, FigureError> {
-    write_pages(&sweep::scenes(result)?, path_stem)
+    let in_plane = result.cases.iter().any(|case| case.edges.len() == 2);
+    let scenes = match in_plane && result.cases.len() > 1 {
+        true => plane::sweep_scenes(result)?,
+        false => sweep::scenes(result)?,
+    };
+    write_pages(&scenes, path_stem)
+}
+
+/// Draws the maps of all cases, a row per case and a column per time (on the line one panel of curves per case), and writes
+/// `<path_stem>.svg` and `<path_stem>.png` (further pages as [`sweep_figure`]); nothing when there are no maps.
+///
+/// # Errors
+/// Maps of more than two dimensions, or a file that cannot be written.
+pub fn map_figure(result: &RunResult, path_stem: &Path) -> Result<Vec<PathBuf>, FigureError> {
+    write_pages(&map::scenes(result)?, path_stem)
 }
 
 fn write_pages(scenes: &[Scene], path_stem: &Path) -> Result<Vec<PathBuf>, FigureError> {
@@ -132,7 +153,7 @@ pub fn gap_filling_figure(
 /// Draws everything there is to draw of a result into the directory `dir`: `density.svg` and `.png` of a single case, or
 /// `case-<n>-<swept values>.*` of every case and `sweep.*` with all of them; `decomposition.*` where objectives are swept.
 /// Cases whose saddle points were found have `paths.*` too, and `gap-filling.*` where a gap was asked for; in a sweep these
-/// names follow the case's. Returns the files, case by case.
+/// names follow the case's. `map.*` shows the maps of all cases. Returns the files, case by case.
 ///
 /// # Errors
 /// As [`case_figure`] and [`paths_figure`].
@@ -142,16 +163,25 @@ pub fn write_figures(result: &RunResult, dir: &Path) -> Result<Vec<PathBuf>, Fig
         .map(|index| case_figures(result, index, dir))
         .collect::<Result<_, _>>()?;
     let mut written: Vec<PathBuf> = figures.into_iter().flatten().collect();
-    if result.cases.len() > 1 {
+    written.extend(map_figure(result, &dir.join("map"))?);
+    if result.cases.len() > 1 && result.cases.iter().all(has_densities) {
         written.extend(sweep_figure(result, &dir.join("sweep"))?);
         written.extend(decomposition_figure(result, &dir.join("decomposition"))?);
     }
     Ok(written)
 }
 
+/// Cases that only have maps have no figures of their own.
+fn has_densities(case: &CaseResult) -> bool {
+    !(case.densities.is_empty() && case.edges.is_empty())
+}
+
 /// All figures of one case.
 fn case_figures(result: &RunResult, index: usize, dir: &Path) -> Result<Vec<PathBuf>, FigureError> {
     let case = &result.cases[index];
+    if !has_densities(case) {
+        return Ok(Vec::new());
+    }
     let title = joined(run_name(result), &swept_title(&case.case));
     let mut written = titled_case_figure(case, &title, &dir.join(case_stem(result, index)))?;
     let stem = |part: &str| dir.join(part_stem(result, index, part));

@@ -47,6 +47,16 @@ pub(super) struct Bar {
     pub bottom: f64,
 }
 
+/// A raster of equal cells that fills a rectangle.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Image {
+    pub place: Bar,
+    pub columns: usize,
+    pub rows: usize,
+    /// Three bytes per cell, row by row from the top.
+    pub rgb: Vec<u8>,
+}
+
 /// One line of text.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Text {
@@ -77,13 +87,19 @@ enum Item {
         corners: [(f64, f64); 3],
         color: RGBColor,
     },
+    Disc {
+        centre: (f64, f64),
+        radius: f64,
+        color: RGBColor,
+    },
     Text(Text),
 }
 
-/// A drawing: items in the order in which they are painted, y downwards.
+/// A drawing: images, and over them the items in the order in which they are painted, y downwards.
 #[derive(Debug, Clone)]
 pub(super) struct Scene {
     size: (u32, u32),
+    images: Vec<Image>,
     items: Vec<Item>,
 }
 
@@ -93,8 +109,23 @@ impl Scene {
         let whole = |length: f64| (length.ceil() as u32).next_multiple_of(UNITS_PER_CSS_PIXEL);
         Self {
             size: (whole(width), whole(height)),
+            images: Vec::new(),
             items: Vec::new(),
         }
+    }
+
+    /// Adds an image, under all that is not one.
+    pub fn image(&mut self, image: Image) {
+        self.images.push(image);
+    }
+
+    /// Adds a filled circle.
+    pub fn disc(&mut self, centre: (f64, f64), radius: f64, color: RGBColor) {
+        self.items.push(Item::Disc {
+            centre,
+            radius,
+            color,
+        });
     }
 
     /// Adds a path, with alternating lengths of dash and gap (none: solid).
@@ -186,6 +217,16 @@ impl Scene {
                     Item::Triangle { corners, color } => backend
                         .fill_polygon(corners.map(whole), &ShapeStyle::from(*color).filled())
                         .map_err(drawing)?,
+                    Item::Disc {
+                        centre,
+                        radius,
+                        color,
+                    } => {
+                        let style = ShapeStyle::from(*color).filled();
+                        backend
+                            .draw_circle(whole(*centre), radius.round() as u32, &style, true)
+                            .map_err(drawing)?;
+                    }
                     Item::Text(text) => {
                         let style = text_style(text, text.em * SVG_SIZE_PER_EM);
                         // plotters puts the baseline of top-anchored SVG text 0.76 em below the position.
@@ -198,7 +239,23 @@ impl Scene {
             }
             backend.present().map_err(drawing)?;
         }
-        Ok(self.with_stated_size(svg))
+        Ok(self.with_stated_size(self.with_images(svg)?))
+    }
+
+    /// Puts the images behind the first element, the background. plotters has no words for them.
+    fn with_images(&self, mut svg: String) -> Result<String, FigureError> {
+        const ELEMENT_END: &str = "/>\n";
+        let mut elements = String::new();
+        for image in &self.images {
+            elements.push_str(&image.to_svg()?);
+        }
+        if !elements.is_empty() {
+            let end = svg
+                .find(ELEMENT_END)
+                .ok_or_else(|| drawing("no background"))?;
+            svg.insert_str(end + ELEMENT_END.len(), &elements);
+        }
+        Ok(svg)
     }
 
     /// A page-sized figure in a browser, though its units are fine.
@@ -223,6 +280,9 @@ impl Scene {
         {
             let mut backend = BitMapBackend::with_buffer(&mut fine, self.size);
             background(&mut backend, self.size)?;
+            for image in &self.images {
+                image.paint(&mut backend)?;
+            }
             for item in &self.items {
                 paint(&mut backend, item)?;
             }
@@ -231,6 +291,63 @@ impl Scene {
         let pixels = averaged(&fine, width as usize);
         encode(&pixels, width / UNITS_PER_PIXEL, height / UNITS_PER_PIXEL)
     }
+}
+
+impl Image {
+    /// As an SVG element that holds a PNG.
+    fn to_svg(&self) -> Result<String, FigureError> {
+        let place = self.place;
+        let png = encode(&self.rgb, self.columns as u32, self.rows as u32)?;
+        Ok(format!(
+            "<image x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" preserveAspectRatio=\"none\" \
+             style=\"image-rendering:pixelated\" href=\"data:image/png;base64,{}\"/>\n",
+            place.left,
+            place.top,
+            place.right - place.left,
+            place.bottom - place.top,
+            base64(&png)
+        ))
+    }
+
+    fn paint(&self, backend: &mut BitMapBackend) -> Result<(), FigureError> {
+        let place = self.place;
+        let x = |column: usize| {
+            place.left + (place.right - place.left) * column as f64 / self.columns as f64
+        };
+        let y = |row: usize| place.top + (place.bottom - place.top) * row as f64 / self.rows as f64;
+        for (cell, rgb) in self.rgb.chunks_exact(3).enumerate() {
+            let (row, column) = (cell / self.columns, cell % self.columns);
+            let bar = Bar {
+                left: x(column),
+                right: x(column + 1),
+                top: y(row),
+                bottom: y(row + 1),
+            };
+            let color = RGBColor(rgb[0], rgb[1], rgb[2]);
+            paint_bar(backend, bar, &ShapeStyle::from(color).filled())?;
+        }
+        Ok(())
+    }
+}
+
+/// Base 64 of RFC 4648, padded.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let known = digit <= group.len();
+            let index = (bits >> (18 - 6 * digit)) & 63;
+            text.push(if known {
+                char::from(DIGITS[index as usize])
+            } else {
+                '='
+            });
+        }
+    }
+    text
 }
 
 /// Colour of frames, ticks and text.
@@ -336,6 +453,16 @@ fn paint(backend: &mut BitMapBackend, item: &Item) -> Result<(), FigureError> {
         Item::Triangle { corners, color } => backend
             .fill_polygon(corners.map(whole), &ShapeStyle::from(*color).filled())
             .map_err(drawing)?,
+        Item::Disc {
+            centre,
+            radius,
+            color,
+        } => {
+            let style = ShapeStyle::from(*color).filled();
+            backend
+                .draw_circle(whole(*centre), radius.round() as u32, &style, true)
+                .map_err(drawing)?;
+        }
         Item::Text(text) => {
             let size = text.em * LINE_HEIGHT;
             // plotters puts the baseline of top-anchored bitmap text half its size below the position.
@@ -505,6 +632,18 @@ fn encode(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, FigureError
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The examples of RFC 4648.
+    #[test]
+    fn base64_is_that_of_the_standard() {
+        let text = ["", "f", "fo", "foo", "foob", "fooba", "foobar"];
+        let coded = [
+            "", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy",
+        ];
+        for (text, coded) in text.iter().zip(coded) {
+            assert_eq!(base64(text.as_bytes()), coded);
+        }
+    }
 
     #[test]
     fn dashes_run_around_corners() {

@@ -4,6 +4,7 @@ mod data;
 mod diffusion;
 mod expression;
 mod joint;
+mod map;
 mod model;
 mod monte_carlo;
 mod output;
@@ -22,7 +23,7 @@ use super::fields::{self, refuse};
 use super::memory::MemoryEstimate;
 use super::path::FieldPath;
 use super::raw::RawSpec;
-use crate::experiment::{Experiment, Process, SamplerOptions};
+use crate::experiment::{Experiment, MapOptions, Process, SamplerOptions};
 use crate::family::Family;
 use crate::problem::{Prediction, Problem};
 
@@ -47,8 +48,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The resolved spec of the case in `tree`, and its experiment.
-    pub fn resolve(&mut self, tree: &Value) -> Result<(Value, Experiment), Fault> {
+    /// The case in `tree`.
+    pub fn resolve(&mut self, tree: &Value) -> Result<ResolvedCase, Fault> {
         let mut raw = fields::deserialize(tree)?;
         let (name, seed) = self.identity(&mut raw)?;
         let data = self.data(&mut raw.data, tree)?;
@@ -59,34 +60,27 @@ impl<'a> Resolver<'a> {
             t_min,
             t_max,
         };
-        let output = output::resolve(raw.output.get_or_insert_default(), &problem)?;
-        let family = model::resolve(&mut raw.model, tree, &problem, &output)?;
-        let training = training::resolve(&mut raw.training, tree, &problem, &family)?;
-        let sampler = sampler::resolve(raw.sampler.get_or_insert_default(), tree, &family)?;
-        require_signal(tree, &problem, &family, &sampler)?;
-        let raw_monte_carlo = raw.monte_carlo.get_or_insert_default();
-        let monte_carlo = monte_carlo::resolve(raw_monte_carlo, &problem, &family, &sampler)?;
-        let raw_predict = raw.predict.get_or_insert_default();
-        let setting = predict::Setting {
-            dim: problem.dim(),
-            family: &family,
-            sampler: &sampler,
+        let map = match &mut raw.map {
+            Some(raw) => Some(map::resolve(raw, &problem)?),
+            None => None,
         };
-        let predict = predict::resolve(raw_predict, tree, &setting, &monte_carlo, &output)?;
+        let has_model = raw.model.is_some();
+        let experiment = match (&map, has_model) {
+            (_, true) => modelled(&mut raw, tree, name, seed, problem)?,
+            (Some(map), false) => {
+                map::require_no_model_tables(&raw)?;
+                map::exact_score(name, seed, problem, map)
+            }
+            (None, false) => return Err(map::require_model()),
+        };
         let resolved = serde_json::to_value(&raw)
             .map_err(|e| Fault::at(FieldPath::default(), e.to_string()).allowed("a finite spec"))?;
-        let experiment = Experiment {
-            name,
-            seed,
-            problem,
-            family,
-            training,
-            sampler,
-            predict,
-            monte_carlo,
-            output,
-        };
-        Ok((resolved, experiment))
+        Ok(ResolvedCase {
+            resolved,
+            experiment,
+            map,
+            has_model,
+        })
     }
 
     fn identity(&self, raw: &mut RawSpec) -> Result<(String, u64), Fault> {
@@ -103,6 +97,50 @@ impl<'a> Resolver<'a> {
         check("seed", seed <= LARGEST_SEED)?;
         Ok((name.clone(), seed))
     }
+}
+
+/// One case: its own spec with every default filled in, and what it asks for.
+pub(super) struct ResolvedCase {
+    pub resolved: Value,
+    pub experiment: Experiment,
+    pub map: Option<MapOptions>,
+    pub has_model: bool,
+}
+
+/// The experiment of a spec with a model.
+fn modelled(
+    raw: &mut RawSpec,
+    tree: &Value,
+    name: String,
+    seed: u64,
+    problem: Problem,
+) -> Result<Experiment, Fault> {
+    let output = output::resolve(raw.output.get_or_insert_default(), &problem)?;
+    let raw_model = raw.model.as_mut().ok_or_else(map::require_model)?;
+    let family = model::resolve(raw_model, tree, &problem, &output)?;
+    let training = training::resolve(&mut raw.training, tree, &problem, &family)?;
+    let sampler = sampler::resolve(raw.sampler.get_or_insert_default(), tree, &family)?;
+    require_signal(tree, &problem, &family, &sampler)?;
+    let raw_monte_carlo = raw.monte_carlo.get_or_insert_default();
+    let monte_carlo = monte_carlo::resolve(raw_monte_carlo, &problem, &family, &sampler)?;
+    let raw_predict = raw.predict.get_or_insert_default();
+    let setting = predict::Setting {
+        dim: problem.dim(),
+        family: &family,
+        sampler: &sampler,
+    };
+    let predict = predict::resolve(raw_predict, tree, &setting, &monte_carlo, &output)?;
+    Ok(Experiment {
+        name,
+        seed,
+        problem,
+        family,
+        training,
+        sampler,
+        predict,
+        monte_carlo,
+        output,
+    })
 }
 
 /// Refuses the spec's value at `path` unless `ok`.

@@ -11,8 +11,26 @@ use crate::spec::raw::{RawOutput, RawRange};
 /// The bins of the densities.
 pub(super) fn resolve(raw: &mut RawOutput, problem: &Problem) -> Result<OutputOptions, Fault> {
     let dim = problem.dim();
-    let path = FieldPath::of("output.range");
-    let range: Vec<(f64, f64)> = match &raw.range {
+    let range = ranges(&mut raw.range, problem, FieldPath::of("output.range"))?;
+    check("output.bins", raw.bins != Some(0))?;
+    let default = if dim == 1 { 60 } else { 30 };
+    let bins = count("output.bins", *raw.bins.get_or_insert(default), 1, 10_000)?;
+    let directions = directions(raw, problem, &range)?;
+    Ok(OutputOptions {
+        range,
+        bins,
+        directions,
+    })
+}
+
+/// One range per coordinate, from what is written at `path` or from the data.
+pub(super) fn ranges(
+    raw: &mut Option<RawRange>,
+    problem: &Problem,
+    path: FieldPath,
+) -> Result<Vec<(f64, f64)>, Fault> {
+    let dim = problem.dim();
+    let range: Vec<(f64, f64)> = match &*raw {
         Some(RawRange::All([low, high])) => vec![(*low, *high); dim],
         Some(RawRange::Each(pairs)) if pairs.len() == dim => {
             pairs.iter().map(|[low, high]| (*low, *high)).collect()
@@ -32,20 +50,12 @@ pub(super) fn resolve(raw: &mut RawOutput, problem: &Problem) -> Result<OutputOp
                 return Err(Fault::at(path, "data whose extent gives no range")
                     .allowed("a range given in the spec"));
             }
-            raw.range = Some(RawRange::Each(derived.iter().map(|r| [r.0, r.1]).collect()));
+            *raw = Some(RawRange::Each(derived.iter().map(|r| [r.0, r.1]).collect()));
             derived
         }
     };
     check_at(path, range.iter().all(|r| is_interval(*r)))?;
-    check("output.bins", raw.bins != Some(0))?;
-    let default = if dim == 1 { 60 } else { 30 };
-    let bins = count("output.bins", *raw.bins.get_or_insert(default), 1, 10_000)?;
-    let directions = directions(raw, problem, &range)?;
-    Ok(OutputOptions {
-        range,
-        bins,
-        directions,
-    })
+    Ok(range)
 }
 
 /// Principal axes that densities are reported along by default.

@@ -4,6 +4,8 @@
 //! Positions lie in one flat slice, coordinate-major: `x[i * n + k]` is coordinate i of point k. Points are treated
 //! [`LANES`] at a time, each lane by itself: a point's result has the same bits in whatever company it is computed.
 
+mod points;
+
 use nalgebra::DMatrix;
 
 use super::{Component, Problem};
@@ -125,6 +127,26 @@ impl Maps {
             (false, _) => self.entries[(k * self.dim + i) * self.dim + j],
         }
     }
+}
+
+/// Calls the kernel of the fixed dimension `$dim`, or evaluates `$other` where there is none.
+macro_rules! fixed {
+    ($self:ident, $kernel:ident ( $($argument:expr),* ), $other:expr) => {
+        match $self.dim {
+            1 => $self.$kernel::<1>($($argument),*),
+            2 => $self.$kernel::<2>($($argument),*),
+            3 => $self.$kernel::<3>($($argument),*),
+            4 => $self.$kernel::<4>($($argument),*),
+            8 => $self.$kernel::<8>($($argument),*),
+            _ => $other,
+        }
+    };
+}
+
+/// Is every lane below `limit`? Without branches between the lanes.
+#[inline(always)]
+fn all_below(x: &Lanes, limit: f64) -> bool {
+    x.iter().fold(true, |all, x| all & (*x < limit))
 }
 
 /// sum += v y in every lane.
@@ -286,6 +308,13 @@ impl CloudPosterior {
 
     /// Fills `block.logs`; the largest of them per lane.
     fn log_joint(&self, block: &mut Block) -> Lanes {
+        match self.widths {
+            None => fixed!(self, log_joint_points(block), self.log_joint_any(block)),
+            Some(_) => self.log_joint_any(block),
+        }
+    }
+
+    fn log_joint_any(&self, block: &mut Block) -> Lanes {
         let dim = self.dim;
         let mut top = [f64::NEG_INFINITY; LANES];
         let half = match self.widths {
@@ -322,19 +351,28 @@ impl CloudPosterior {
 
     /// Sums of w and of w E[x0|x,k] over the components that count, w relative to the largest weight.
     fn weighted_means(&self, block: &mut Block, top: &Lanes, mean: &mut [Lanes]) -> Lanes {
+        match self.widths {
+            None => fixed!(
+                self,
+                weighted_points(block, top, mean),
+                self.weighted_any(block, top, mean)
+            ),
+            Some(_) => self.weighted_any(block, top, mean),
+        }
+    }
+
+    fn weighted_any(&self, block: &mut Block, top: &Lanes, mean: &mut [Lanes]) -> Lanes {
         let (dim, cut) = (self.dim, self.cut);
         let mut sum = [0.0; LANES];
         mean.fill([0.0; LANES]);
         for k in 0..block.logs.len() {
             let log: Lanes = std::array::from_fn(|l| block.logs[k][l] - top[l]);
-            if log.iter().all(|log| *log < -cut) {
+            if all_below(&log, -cut) {
                 continue;
             }
             let exp = exp_lanes(&log);
             let w: Lanes = std::array::from_fn(|l| if log[l] < -cut { 0.0 } else { exp[l] });
-            for (sum, w) in sum.iter_mut().zip(&w) {
-                *sum += w;
-            }
+            add_scaled(&mut sum, &w, 1.0);
             if self.widths.is_none() {
                 for (mean, m) in mean.iter_mut().zip(&self.means[k * dim..][..dim]) {
                     add_scaled(mean, &w, *m);
@@ -375,19 +413,54 @@ impl CloudPosterior {
 
     /// Moments as differences from those of the heaviest component: what the others add keeps its digits, be it 1e-300.
     fn central_moments(&self, block: &mut Block, top: &Lanes, central: &mut Central) {
+        self.heaviest(block, top, central);
+        match self.widths {
+            None => self.shifts_of_point_masses(block, top, central),
+            Some(_) => self.shifts(block, top, central),
+        }
+        match self.widths {
+            None => fixed!(
+                self,
+                spread_of_points(block, central),
+                self.spread(block, central)
+            ),
+            Some(_) => self.spread(block, central),
+        }
+        for entry in &mut central.covariance {
+            divide(entry, &central.sum);
+        }
+        for (mean, shift) in central.mean.iter_mut().zip(&central.shift) {
+            add_scaled(mean, shift, 1.0);
+        }
+        for (score, turn) in central.score.iter_mut().zip(&central.turn) {
+            add_scaled(score, turn, 1.0);
+        }
+    }
+
+    /// Without widths the scores of two components differ by alpha/sigma^2 times what their means do.
+    fn shifts_of_point_masses(&self, block: &mut Block, top: &Lanes, central: &mut Central) {
+        fixed!(self, shifts_of_points(block, top, central), {
+            self.shifts(block, top, central);
+            return;
+        });
+        let ratio = self.alpha / self.sigma2;
+        for (shift, turn) in central.shift.iter_mut().zip(&mut central.turn) {
+            divide(shift, &central.sum);
+            *turn = shift.map(|shift| ratio * shift);
+        }
+    }
+
+    /// What the other components add to mean and score of the heaviest; the weights are left in `block.logs`.
+    fn shifts(&self, block: &mut Block, top: &Lanes, central: &mut Central) {
         let dim = self.dim;
         central.clear();
-        self.heaviest(block, top, central);
         for k in 0..block.logs.len() {
-            let log: Lanes = std::array::from_fn(|l| block.logs[k][l] - top[l]);
-            let w = exp_lanes(&log);
+            let w = exp_lanes(&std::array::from_fn(|l| block.logs[k][l] - top[l]));
             block.logs[k] = w;
-            if w == [0.0; LANES] {
+            if all_below(&w, f64::MIN_POSITIVE) {
                 continue;
             }
-            for (sum, w) in central.sum.iter_mut().zip(&w) {
-                *sum += w;
-            }
+            add_scaled(&mut central.sum, &w, 1.0);
             self.conditional(block, k);
             for i in 0..dim {
                 for l in 0..LANES {
@@ -396,18 +469,8 @@ impl CloudPosterior {
                 }
             }
         }
-        for i in 0..dim {
-            for l in 0..LANES {
-                central.shift[i][l] /= central.sum[l];
-                central.turn[i][l] /= central.sum[l];
-            }
-        }
-        self.covariances(block, central);
-        for i in 0..dim {
-            for l in 0..LANES {
-                central.mean[i][l] += central.shift[i][l];
-                central.score[i][l] += central.turn[i][l];
-            }
+        for shift in central.shift.iter_mut().chain(&mut central.turn) {
+            divide(shift, &central.sum);
         }
     }
 
@@ -424,12 +487,14 @@ impl CloudPosterior {
         }
     }
 
-    /// Covariances (lower triangle) from the weights in `block.logs` and the means so far.
-    fn covariances(&self, block: &mut Block, central: &mut Central) {
+    /// Sums of the weights in `block.logs` times the deviations from the mean, squared, and the components' own
+    /// covariances; lower triangle.
+    fn spread(&self, block: &mut Block, central: &mut Central) {
         let dim = self.dim;
+        central.covariance.fill([0.0; LANES]);
         for k in 0..block.logs.len() {
             let w = block.logs[k];
-            if w == [0.0; LANES] {
+            if all_below(&w, f64::MIN_POSITIVE) {
                 continue;
             }
             self.conditional(block, k);
@@ -440,24 +505,26 @@ impl CloudPosterior {
                 }
             }
             for i in 0..dim {
-                for j in 0..=i {
+                let deviation = block.value[i];
+                let row = &mut central.covariance[i * dim..];
+                for (j, (other, entry)) in block.value[..=i].iter().zip(row).enumerate() {
                     let own = self
                         .widths
                         .as_ref()
                         .map_or(0.0, |all| all.own.entry(k, i, j));
-                    let entry = &mut central.covariance[i * dim + j];
-                    for l in 0..LANES {
-                        let product = block.value[i][l] * block.value[j][l];
-                        entry[l] += w[l] * (product + own);
-                    }
+                    let square = std::array::from_fn(|l| deviation[l] * other[l] + own);
+                    add_product(entry, &w, &square);
                 }
             }
         }
-        for entry in &mut central.covariance {
-            for (entry, sum) in entry.iter_mut().zip(&central.sum) {
-                *entry /= sum;
-            }
-        }
+    }
+}
+
+/// sum /= w, lane by lane.
+#[inline(always)]
+fn divide(sum: &mut Lanes, w: &Lanes) {
+    for (sum, w) in sum.iter_mut().zip(w) {
+        *sum /= w;
     }
 }
 
@@ -498,7 +565,7 @@ impl Central {
 
     fn clear(&mut self) {
         self.sum = [0.0; LANES];
-        for sums in [&mut self.shift, &mut self.turn, &mut self.covariance] {
+        for sums in [&mut self.shift, &mut self.turn] {
             sums.fill([0.0; LANES]);
         }
     }
