@@ -103,7 +103,11 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     (
         "model.features[].of",
-        r#""x1", "x2", ... up to the dimension of the data, "x" for all of them at once (D >= 2), or "t""#,
+        r#""x1", "x2", ... up to the dimension of the data, "x" for all of them at once (D >= 2), or "t"; or an array of these, none twice"#,
+    ),
+    (
+        "model.features[].of[]",
+        r#""x1", "x2", ... up to the dimension of the data, or "t""#,
     ),
     (
         "model.features[].kind",

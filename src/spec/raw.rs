@@ -226,8 +226,9 @@ pub(super) enum Combine {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFeature {
     /// The variable: x1, x2, ..., or t; x for all coordinates of D >= 2 at once, in one set (radial, random-fourier, relu).
-    #[schemars(regex(pattern = "^(t|x|x[1-9][0-9]*)$"))]
-    pub of: String,
+    /// An array of variables, such as ["x1", "x2", "t"], gives each of them such a set.
+    #[schemars(schema_with = "of_schema")]
+    pub of: Variables,
     /// gaussian: normal densities on evenly spaced centres. fourier: 1, cosines, sines with the range as period.
     /// polynomial: Legendre polynomials of the range. expression: as written. Of x: radial: isotropic normal densities.
     /// random-fourier: sqrt(2/count) cos(w.x + b), w normal, b uniform. relu: max(0, u.x + b), u of length 1.
@@ -267,6 +268,29 @@ pub(super) struct RawFeature {
     #[schemars(extend("maximum" = 9_007_199_254_740_992_u64))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+}
+
+/// The variables that a feature set is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Variables {
+    One(String),
+    Each(Vec<String>),
+}
+
+impl Variables {
+    /// Their names.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Each(names) => names,
+        }
+    }
+
+    /// The only name, or the first.
+    pub fn name(&self) -> &str {
+        self.names().first().map_or("", String::as_str)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -501,6 +525,11 @@ fn methods_schema(_: &mut SchemaGenerator) -> Schema {
         "uniqueItems": true,
         "items": { "type": "string", "enum": Method::ALL.map(Method::name) }
     })
+}
+
+fn of_schema(_: &mut SchemaGenerator) -> Schema {
+    let one = serde_json::json!({ "type": "string", "pattern": "^(t|x|x[1-9][0-9]*)$" });
+    json_schema!({ "anyOf": [one, { "type": "array", "minItems": 1, "uniqueItems": true, "items": one }] })
 }
 
 fn sweep_schema(_: &mut SchemaGenerator) -> Schema {

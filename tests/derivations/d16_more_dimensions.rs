@@ -93,7 +93,10 @@ fn d16_1_error_of_a_grid_for_a_gaussian() {
                 }
             }
         }
-        assert!((sum - predicted).abs() <= 1e-13, "{h}: {sum:e} {predicted:e}");
+        assert!(
+            (sum - predicted).abs() <= 1e-13,
+            "{h}: {sum:e} {predicted:e}"
+        );
     }
 }
 
@@ -127,7 +130,9 @@ fn d16_2_poles_set_the_rate() {
     let f = |x: f64| (-0.5 * (x / 1.2).powi(2)).exp() / (1.0 + a * (-0.5 * x * x / (v * v)).exp());
     let sum = |h: f64| {
         let reach = (12.0 / h).ceil() as i32;
-        (-reach..=reach).map(|n| h * f(h * f64::from(n))).sum::<f64>()
+        (-reach..=reach)
+            .map(|n| h * f(h * f64::from(n)))
+            .sum::<f64>()
     };
     let exact = sum(1.0 / 64.0);
     let (re, im) = (2.0 * v * v * a.ln(), 2.0 * v * v * PI);
@@ -299,10 +304,16 @@ fn against_loops(population: &SpacePopulation<'_>, what: &str) {
 
     let half = &random * &rows;
     let quadratic = population.quadratic(&random);
-    let largest = rows.column_iter().map(|z| z.norm_squared()).fold(0.0, f64::max);
+    let largest = rows
+        .column_iter()
+        .map(|z| z.norm_squared())
+        .fold(0.0, f64::max);
     for (n, value) in quadratic.iter().enumerate() {
         let loops = half.column(n).dot(&rows.column(n));
-        assert!((value - loops).abs() <= 1e-12 * largest, "{what}: quadratic");
+        assert!(
+            (value - loops).abs() <= 1e-12 * largest,
+            "{what}: quadratic"
+        );
     }
 
     // Means of targets from the residuals of no model; a model's fit from the rows.
@@ -382,7 +393,10 @@ fn d16_6_layer_of_everything_and_of_nothing() {
             targets.set_row(k, &nalgebra::RowDVector::from_column_slice(y));
         }
         let gram = &rows * rows.transpose() / p as f64 + DMatrix::identity(f, f) * protocol.ridge;
-        let trained = gram.cholesky().unwrap().solve(&(&rows * targets / p as f64));
+        let trained = gram
+            .cholesky()
+            .unwrap()
+            .solve(&(&rows * targets / p as f64));
         let trained = DVector::from_column_slice(trained.as_slice());
         let drawn = all.weights(&mut stream(5, index)).unwrap();
         let off = (&drawn.weights - &trained).norm() / trained.norm();
@@ -417,9 +431,8 @@ fn d16_6_draws_have_the_conditional_covariance() {
     let equivalent = equivalent(&problem, &family, &protocol).unwrap();
     let order = by_leverage(&equivalent);
     for panels in [0, order.len() / 2] {
-        let layer =
-            QuenchedLayer::new(&problem, &family, &protocol, &equivalent, &order[..panels])
-                .unwrap();
+        let layer = QuenchedLayer::new(&problem, &family, &protocol, &equivalent, &order[..panels])
+            .unwrap();
         // Whitened by the conditional covariance, the deviations of many layers have unit variance along any direction.
         let n = 400;
         let mut square = 0.0;

@@ -82,7 +82,11 @@ fn cost_of_fig_3() {
         );
         let clock = Instant::now();
         let kernel = VKernel::new(&problem, &family, &e.weights, 0.0).unwrap();
-        println!("VKernel rank {} {:.1} s", kernel.rank(), clock.elapsed().as_secs_f64());
+        println!(
+            "VKernel rank {} {:.1} s",
+            kernel.rank(),
+            clock.elapsed().as_secs_f64()
+        );
         let order = by_leverage(&e);
         for panels in [3, order.len() / 2] {
             let clock = Instant::now();

@@ -19,6 +19,7 @@ impl SpaceFeatures {
     pub fn factors(&self) -> Option<&[Factor]> {
         match self {
             Self::Product(factors) => Some(factors),
+            Self::Additive(_) | Self::Joint(_) => None,
         }
     }
 

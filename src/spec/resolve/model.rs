@@ -14,7 +14,7 @@ use crate::problem::{Prediction, Problem};
 use crate::spec::error::Fault;
 use crate::spec::fields::{allowed_for, refuse, refuse_inapplicable};
 use crate::spec::path::FieldPath;
-use crate::spec::raw::{Combine, FeatureKind, ModelKind, RawFeature, RawModel};
+use crate::spec::raw::{Combine, FeatureKind, ModelKind, RawFeature, RawModel, Variables};
 
 /// Largest number F of product features.
 pub(super) const MOST_FEATURES: usize = 20_000;
@@ -101,6 +101,51 @@ impl Sets {
         space.saturating_mul(product(&self.time))
     }
 
+    /// Reads the set of one variable.
+    fn add(
+        &mut self,
+        raw: &mut RawFeature,
+        tree: &Value,
+        path: &FieldPath,
+        problem: &Problem,
+        output: &OutputOptions,
+    ) -> Result<(), Fault> {
+        let variable = variable(raw, problem.dim(), path)?;
+        let alone = match variable {
+            Variable::All => !self.has_space() && self.combine == Combine::Product,
+            Variable::Space(_) => self.joint.is_none(),
+            Variable::Time => true,
+        };
+        if !alone {
+            return Err(Fault::at(path.key("of"), format!("{:?} beside other coordinates' sets", raw.of.name()))
+                .allowed("one set of \"x\" alone, or sets of \"x1\", \"x2\", ..., combined as model.combine says"));
+        }
+        match variable {
+            Variable::All => self.joint = Some(joint::resolve(raw, tree, path, output)?),
+            Variable::Space(i) => {
+                let set = one_set(raw, tree, path, problem, output, &variable)?;
+                self.space[i].push(set);
+            }
+            Variable::Time => {
+                let set = one_set(raw, tree, path, problem, output, &variable)?;
+                self.time.push(set);
+            }
+        }
+        let total = self.total();
+        if total > MOST_FEATURES {
+            let key = match raw.kind {
+                FeatureKind::Expression => "expressions",
+                _ => "count",
+            };
+            return Err(
+                Fault::at(path.key(key), format!("{total} product features so far")).allowed(
+                    format!("at most {MOST_FEATURES} features, the product of all counts"),
+                ),
+            );
+        }
+        Ok(())
+    }
+
     fn has_space(&self) -> bool {
         self.joint.is_some() || self.space.iter().any(|sets| !sets.is_empty())
     }
@@ -123,38 +168,27 @@ fn features(
     };
     for (i, raw) in raw.iter_mut().enumerate() {
         let path = list.index(i);
-        let variable = variable(raw, dim, &path)?;
-        let alone = match variable {
-            Variable::All => !sets.has_space() && combine == Combine::Product,
-            Variable::Space(_) => sets.joint.is_none(),
-            Variable::Time => true,
-        };
-        if !alone {
-            return Err(Fault::at(path.key("of"), format!("{:?} beside other coordinates' sets", raw.of))
-                .allowed("one set of \"x\" alone, or sets of \"x1\", \"x2\", ..., combined as model.combine says"));
+        let names = raw.of.names().to_vec();
+        let repeated = names
+            .iter()
+            .enumerate()
+            .any(|(i, n)| names[..i].contains(n));
+        if names.is_empty() || repeated {
+            return Err(refuse(path.key("of")));
         }
-        match variable {
-            Variable::All => sets.joint = Some(joint::resolve(raw, tree, &path, output)?),
-            Variable::Space(i) => {
-                let set = one_set(raw, tree, &path, problem, output, &variable)?;
-                sets.space[i].push(set);
-            }
-            Variable::Time => {
-                let set = one_set(raw, tree, &path, problem, output, &variable)?;
-                sets.time.push(set);
-            }
-        }
-        let total = sets.total();
-        if total > MOST_FEATURES {
-            let key = match raw.kind {
-                FeatureKind::Expression => "expressions",
-                _ => "count",
+        let several = matches!(raw.of, Variables::Each(_));
+        for name in names {
+            let mut one = RawFeature {
+                of: Variables::One(name),
+                ..raw.clone()
             };
-            return Err(
-                Fault::at(path.key(key), format!("{total} product features so far")).allowed(
-                    format!("at most {MOST_FEATURES} features, the product of all counts"),
-                ),
-            );
+            sets.add(&mut one, tree, &path, problem, output)?;
+            if !several {
+                *raw = one;
+            } else {
+                // The default of the range is every variable's own.
+                raw.width = one.width;
+            }
         }
     }
     if !sets.has_space() {
@@ -184,7 +218,7 @@ fn one_set(
 }
 
 fn variable(raw: &RawFeature, dim: usize, path: &FieldPath) -> Result<Variable, Fault> {
-    let of = &raw.of;
+    let of = raw.of.name();
     let joint = joint::is_joint(raw.kind);
     if of == "x" && (joint || dim > 1) {
         return match (joint, dim) {
@@ -197,7 +231,7 @@ fn variable(raw: &RawFeature, dim: usize, path: &FieldPath) -> Result<Variable, 
         };
     }
     let number = of.strip_prefix('x').and_then(|n| n.parse::<usize>().ok());
-    let known = number.filter(|n| (1..=dim).contains(n) && *of == format!("x{n}"));
+    let known = number.filter(|n| (1..=dim).contains(n) && of == format!("x{n}"));
     let found = match known {
         _ if of == "t" => Variable::Time,
         Some(number) => Variable::Space(number - 1),
@@ -246,6 +280,7 @@ fn written_set(
     let keys = ["of", "kind", "expressions"];
     refuse_inapplicable(tree, path, "kind = \"expression\"", &keys)?;
     let list = path.key("expressions");
+    let of = raw.of.name();
     let texts = raw.expressions.as_deref().unwrap_or_default();
     if texts.is_empty() {
         let found = match raw.expressions {
@@ -257,20 +292,16 @@ fn written_set(
     }
     check_at(list.clone(), texts.len() <= MOST_FEATURES)?;
     // `x` is short for `x1`.
-    let variables: &[&str] = if raw.of == "x1" {
-        &["x1", "x"]
-    } else {
-        &[&raw.of]
-    };
+    let variables: &[&str] = if of == "x1" { &["x1", "x"] } else { &[of] };
     let features = texts
         .iter()
         .enumerate()
         .map(|(i, text)| {
             let read = expression::read(text, list.index(i), variables)?;
-            Ok(read.substitute("x", &crate::symbolic::Expr::symbol(&raw.of)))
+            Ok(read.substitute("x", &crate::symbolic::Expr::symbol(of)))
         })
         .collect::<Result<Vec<_>, Fault>>()?;
-    match Expressions::new(&features, &raw.of, windows) {
+    match Expressions::new(&features, of, windows) {
         Ok(set) => Ok(FeatureSet::Expression(set)),
         Err(fault) => {
             let path = list.index(fault.index);
@@ -280,11 +311,11 @@ fn written_set(
                     value,
                     at,
                 } => {
-                    format!("an expression that is {value:?} at {} = {at:?}", raw.of)
+                    format!("an expression that is {value:?} at {} = {at:?}", of)
                 }
                 ExpressionError::NotFinite { order, value, at } => format!(
                     "an expression whose derivative {order} is {value:?} at {} = {at:?}",
-                    raw.of
+                    of
                 ),
                 other => other.to_string(),
             };
