@@ -209,11 +209,8 @@ impl<'a> QuenchedLayer<'a> {
         // The targets of all outputs, then the same with noise.
         let mut both = DMatrix::zeros(f, 2 * outputs);
         let (mean, noisy) = both.as_mut_slice().split_at_mut(outputs * f);
-        for (((m, y), target), noise) in mean
-            .iter_mut()
-            .zip(noisy)
-            .zip(&quenched.target)
-            .zip(&noise)
+        for (((m, y), target), noise) in
+            mean.iter_mut().zip(noisy).zip(&quenched.target).zip(&noise)
         {
             *m = *target;
             *y = target + noise;
@@ -494,8 +491,10 @@ impl<'a> Factor<'a> {
             .iter()
             .map(|v| (share * v + ridge).sqrt())
             .collect();
-        let mut rows =
-            linalg::multiply(linalg::view(&spectrum.vectors).transpose(), linalg::view(rows));
+        let mut rows = linalg::multiply(
+            linalg::view(&spectrum.vectors).transpose(),
+            linalg::view(rows),
+        );
         rows /= p.sqrt();
         scale_rows(&mut rows, &root);
         let mut gram = DMatrix::zeros(n, n);

@@ -251,7 +251,11 @@ fn scale_columns(matrix: &mut DMatrix<f64>, factors: &[f64]) {
 
 /// Inner products of the columns of two matrices.
 fn dot_columns(left: &DMatrix<f64>, right: &DMatrix<f64>, out: &mut [f64]) {
-    for ((o, l), r) in out.iter_mut().zip(left.column_iter()).zip(right.column_iter()) {
+    for ((o, l), r) in out
+        .iter_mut()
+        .zip(left.column_iter())
+        .zip(right.column_iter())
+    {
         *o = dot(l.as_slice(), r.as_slice());
     }
 }
