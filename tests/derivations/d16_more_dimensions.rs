@@ -3,16 +3,19 @@
 use nalgebra::{DMatrix, DVector, Matrix2, Vector2};
 use rand::RngExt;
 use rand_distr::{Binomial, Distribution};
+use rayon::prelude::*;
 use std::f64::consts::{PI, TAU};
+use std::time::Instant;
 use vkernel::family::features::{
     Factor, FeatureSet, Features, Gaussian, Polynomial, SpaceFeatures,
 };
 use vkernel::family::{Linear, SampleRows};
+use vkernel::monte_carlo::{Trainer, model_rng};
 use vkernel::numerics::random::stream;
 use vkernel::problem::{Data, Objective, Prediction, Problem, Training, Weighting};
 use vkernel::statistics::{
-    Layout, Measure, Population, QuenchedLayer, SampleSum, SpacePopulation, WeightStatistics,
-    by_leverage, equivalent, sandwich,
+    Equivalent, Layout, Measure, Population, QuenchedLayer, SampleSum, SpacePopulation, VKernel,
+    WeightStatistics, by_leverage, equivalent, sandwich,
 };
 
 use super::common::*;
@@ -119,9 +122,9 @@ fn d16_1_a_grid_holds_all_probability() {
         .filter(|(_, c)| **c == 0.0)
         .map(|(w, _)| w)
         .sum();
-    // Beyond seven standard deviations of either coordinate lies 5e-12.
-    assert!(carried <= 1e-11, "{carried:e}");
-    assert!((weights.iter().sum::<f64>() - 1.0).abs() <= 1e-11);
+    // Beyond eight standard deviations of either coordinate lies 3e-15; the rule's own error (D16.1) is below that.
+    assert!(carried <= 1e-12, "{carried:e}");
+    assert!((weights.iter().sum::<f64>() - 1.0).abs() <= 1e-12);
 }
 
 #[test]
@@ -137,19 +140,17 @@ fn d16_2_poles_set_the_rate() {
     let exact = sum(1.0 / 64.0);
     let (re, im) = (2.0 * v * v * a.ln(), 2.0 * v * v * PI);
     let eta = (0.5 * (re.hypot(im) - re)).sqrt();
-    println!("eta = {eta:.3}");
-    // The residue's phase turns with h; the envelope over a stretch of h does not.
-    let envelope = |from: f64| {
-        (0..40)
-            .map(|i| {
-                let inverse = from + 0.02 * f64::from(i);
-                (sum(1.0 / inverse) - exact).abs()
-            })
+    // The residue's phase turns with 1/h by 2 pi Re(pole): compare the largest errors of two stretches that are six half
+    // turns apart.
+    let turn = 0.5 / (0.5 * (re.hypot(im) + re)).sqrt();
+    let largest = |from: f64| {
+        (0..60)
+            .map(|i| (sum(1.0 / (from + turn * f64::from(i) / 30.0)) - exact).abs())
             .fold(0.0, f64::max)
     };
-    let (coarse, fine) = (envelope(1.0), envelope(2.0));
-    let rate = (coarse / fine).ln() / TAU;
-    assert!((rate / eta - 1.0).abs() <= 0.05, "{rate} {eta}");
+    let rate = (largest(1.0) / largest(1.0 + 6.0 * turn)).ln() / (TAU * 6.0 * turn);
+    println!("eta = {eta:.4}, rate {rate:.4}");
+    assert!((rate / eta - 1.0).abs() <= 0.01, "{rate} {eta}");
 }
 
 /// Averages over scattered points against the closed moments of a mixture in three dimensions.
@@ -167,36 +168,44 @@ fn d16_3_scattered_points_have_the_law_of_the_noised_data() {
     )
     .unwrap();
     let problem = problem(data, VP, 0.1, 0.5);
-    let along = || polynomial(2, -1.0, 1.0);
-    let family = family(vec![along(), along(), along()], Factor::default());
+    let family = family(
+        vec![gaussian(3), gaussian(3), gaussian(3)],
+        Factor::default(),
+    );
     let mut protocol = training(10, 0.1);
     protocol.weighting = Weighting::Uniform;
-    // E[phi phi^T] with phi the products of 1 and x_i/norm: moments of x up to the sixth order; checked by the Gaussian's
-    // own quadrature over time and components.
-    let errors: Vec<(f64, f64)> = (0..3)
-        .map(|level| {
-            let population = Population::new(&problem, &family, &protocol, level);
-            let gram = population.gram(&vec![1.0; population.nodes()]);
-            let exact = hermite_gram(&problem, &family);
-            let error = (&gram - &exact).norm() / exact.norm();
-            (population.nodes() as f64, error)
-        })
-        .collect();
-    println!("{errors:?}");
-    // A random sample of so many points would be off by 1/sqrt(n) times a few; four times the points per level.
-    for (n, error) in &errors {
-        assert!(*error <= 1.0 / n.sqrt(), "{errors:?}");
+    let exact = hermite_gram(&problem, &family, 20, |v| v);
+    let squares = hermite_gram(&problem, &family, 20, |v| v * v);
+    let variance: f64 = squares.iter().zip(&exact).map(|(s, g)| s - g * g).sum();
+    for level in 0..3 {
+        let population = Population::new(&problem, &family, &protocol, level);
+        let gram = population.gram(&vec![1.0; population.nodes()]);
+        let error = (&gram - &exact).norm();
+        let random = (variance / population.nodes() as f64).sqrt();
+        println!(
+            "{} points: {:.2e} of the norm, random points {:.2e}",
+            population.nodes(),
+            error / exact.norm(),
+            random / exact.norm()
+        );
+        // 1/n against 1/sqrt(n) for a thousand points and more at a time.
+        assert!(error <= 0.2 * random, "{error:e} {random:e}");
     }
-    assert!(errors[2].1 <= errors[0].1 / 4.0, "{errors:?}");
 }
 
-/// E[phi phi^T] by Gauss-Hermite rules along the axes of every component and Gauss-Legendre in time: exact for polynomials.
-fn hermite_gram(problem: &Problem, family: &Linear) -> DMatrix<f64> {
+/// E[phi phi^T], or of products that a function is applied to first, by Gauss-Hermite rules of `count` nodes along the axes
+/// of every component and Gauss-Legendre in time: exact for polynomials.
+fn hermite_gram(
+    problem: &Problem,
+    family: &Linear,
+    count: usize,
+    of: impl Fn(f64) -> f64,
+) -> DMatrix<f64> {
     let f = family.features.len();
     let mut gram = DMatrix::zeros(f, f);
     let span = problem.t_max - problem.t_min;
-    let rule = normal_rule(6);
-    for (t, weight) in legendre_rule(40, problem.t_min, problem.t_max) {
+    let rule = normal_rule(count);
+    for (t, weight) in legendre_rule(24, problem.t_min, problem.t_max) {
         let (alpha, sigma2) = (problem.diffusion.alpha(t), problem.diffusion.sigma2(t));
         let data = &problem.data;
         for (c, share) in data.components().iter().zip(data.weights()) {
@@ -217,7 +226,11 @@ fn hermite_gram(problem: &Problem, family: &Linear) -> DMatrix<f64> {
                 let x = &c.mean * alpha + turned;
                 let mut phi = DVector::zeros(f);
                 family.features.values(x.as_slice(), t, phi.as_mut_slice());
-                gram.ger(w, &phi, &phi, 1.0);
+                for j in 0..f {
+                    for i in 0..f {
+                        gram[(i, j)] += w * of(phi[i] * phi[j]);
+                    }
+                }
             }
         }
     }
@@ -234,25 +247,33 @@ fn d16_1_moments_of_polynomials_in_the_plane() {
     protocol.weighting = Weighting::Uniform;
     let population = Population::new(&problem, &family, &protocol, 0);
     let gram = population.gram(&vec![1.0; population.nodes()]);
-    let exact = hermite_gram(&problem, &family);
+    let exact = hermite_gram(&problem, &family, 6, |v| v);
     let error = (&gram - &exact).norm() / exact.norm();
     println!("{error:e}");
-    assert!(error <= 1e-9, "{error:e}");
+    // Fourth moments beyond the reach.
+    assert!(error <= 1e-11, "{error:e}");
 }
 
 /// Every node sum against loops over the rows, on grids and on scattered points, factor by factor and not.
 #[test]
 fn d16_4_sums_by_factors_are_sums_over_nodes() {
-    let plane = plane();
+    // Late times only: fewer nodes to loop over.
+    let plane = Problem {
+        t_min: 0.4,
+        ..plane()
+    };
     let in_space = Data::points(&[vec![0.4, -0.3, 0.2], vec![-0.5, 0.1, 0.6]], None).unwrap();
-    let in_space = problem(in_space, VP, 0.1, 0.8);
+    let in_space = problem(in_space, VP, 0.4, 1.0);
     let cases = [
-        (&plane, plane_family()),
+        (
+            &plane,
+            family(vec![gaussian(3), gaussian(4)], polynomial(2, 0.4, 1.0)),
+        ),
         (
             &in_space,
             family(
                 vec![gaussian(2), gaussian(3), gaussian(2)],
-                polynomial(2, 0.1, 0.8),
+                polynomial(2, 0.4, 1.0),
             ),
         ),
     ];
@@ -542,4 +563,184 @@ fn d16_7_a_line_in_the_plane() {
     let one = equivalent(&line, &on_line, &protocol).unwrap();
     let two = equivalent(&tilted, &in_plane, &protocol).unwrap();
     compare("equivalent", &one.weights, &two.weights, 1e-3);
+}
+
+/// Means and covariances of trained models, all pairs of outputs, in two and in three dimensions at F/P = 2, 1, 1/4.
+#[test]
+fn d16_8_trained_models_in_two_and_three_dimensions() {
+    let in_space = Data::full_mixture(
+        &[vec![0.5, -0.2, 0.3], vec![-0.4, 0.6, 0.0]],
+        &[
+            vec![
+                vec![0.1, 0.06, 0.0],
+                vec![0.06, 0.1, -0.03],
+                vec![0.0, -0.03, 0.05],
+            ],
+            vec![vec![0.0; 3]; 3],
+        ],
+        Some(&[0.6, 0.4]),
+    )
+    .unwrap();
+    let in_space = problem(in_space, VP, 0.05, 1.0);
+    let time = |n| polynomial(n, 0.05, 1.0);
+    let small = || gaussian(3);
+    let cases = [
+        (plane(), family(vec![gaussian(5), gaussian(5)], time(3))),
+        (in_space, family(vec![small(), small(), small()], time(2))),
+    ];
+    for (problem, family) in &cases {
+        let f = family.features.len();
+        for samples in [f / 2, f, 4 * f] {
+            let protocol = training(samples, 0.3);
+            let theory = equivalent(problem, family, &protocol).unwrap();
+            against_trained(problem, family, &protocol, &theory);
+        }
+    }
+}
+
+fn against_trained(
+    problem: &Problem,
+    family: &Linear,
+    protocol: &Training,
+    theory: &Equivalent<'_>,
+) {
+    const MODELS: u64 = 1500;
+    let (f, n) = (family.features.len(), MODELS as f64);
+    let trained: Vec<DVector<f64>> = (0..MODELS)
+        .into_par_iter()
+        .map_init(
+            || Trainer::new(problem, family, protocol),
+            |trainer, i| DVector::from_column_slice(trainer.train(&mut model_rng(16, i)).unwrap()),
+        )
+        .collect();
+    let mut mean = DVector::zeros(problem.dim() * f);
+    for w in &trained {
+        mean += w / n;
+    }
+    // Errors count as they show in the outputs: in the metric E[z z^T].
+    let population = &theory.population;
+    let metric = population.gram(&vec![1.0; population.nodes()]);
+    let (predicted, off) = (&theory.weights, &mean - &theory.weights.mean);
+    let (mut square, mut spread) = (0.0, 0.0);
+    for o in 0..problem.dim() {
+        let off = off.rows(o * f, f);
+        square += off.dot(&(&metric * off));
+        spread += (&metric * predicted.covariance.view((o * f, o * f), (f, f))).trace();
+    }
+    let off = (square / spread).sqrt();
+    println!(
+        "D = {}, F = {f}, P = {}: mean off by {off:.4} of a model's deviation (noise {:.4}), quadrature {:.1e}",
+        problem.dim(),
+        protocol.samples,
+        n.sqrt().recip(),
+        theory.refinement.change
+    );
+    // The average's own noise, and what is left out at order 1/P.
+    let left_out = 1.0 / protocol.samples as f64;
+    assert!(off <= 1.5 / n.sqrt() + left_out, "{off}");
+    for i in 0..problem.dim() {
+        for j in i..problem.dim() {
+            let block = predicted.covariance.view((i * f, j * f), (f, f));
+            // The trained block's component along the predicted one, whose own is positive.
+            let along = &metric * block * &metric;
+            let own = (along.transpose() * block).trace();
+            let values: Vec<f64> = trained
+                .iter()
+                .map(|w| {
+                    let d = w - &mean;
+                    d.rows(i * f, f).dot(&(&along * d.rows(j * f, f))) / own * n / (n - 1.0)
+                })
+                .collect();
+            let ratio = values.iter().sum::<f64>() / n;
+            let error = values
+                .iter()
+                .map(|v| (v - ratio).powi(2))
+                .sum::<f64>()
+                .sqrt()
+                / n;
+            println!("  covariance {i}{j}: trained / theory {ratio:.3} +- {error:.3}");
+            // D9.12 left 3 %.
+            assert!((ratio - 1.0).abs() <= 5.0 * error + 0.05, "{ratio} {error}");
+        }
+    }
+}
+
+/// Largest resident memory of this process so far, MiB.
+fn peak_memory() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.trim().strip_suffix("kB")?.trim().parse::<f64>().ok())
+        .map_or(f64::NAN, |kib| kib / 1024.0)
+}
+
+/// Runs and prints seconds.
+fn timed<T>(what: &str, run: impl FnOnce() -> T) -> T {
+    let clock = Instant::now();
+    let out = run();
+    println!("  {what}: {:.2} s", clock.elapsed().as_secs_f64());
+    out
+}
+
+/// Seconds and memory of every part in the setting of Fig. 3: four points on the unit circle, 10 x 10 x 10 features.
+#[test]
+#[ignore = "a measurement of minutes"]
+fn d16_9_cost_in_the_setting_of_fig_3() {
+    let points = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]].map(|p| p.to_vec());
+    let problem = problem(Data::points(&points, None).unwrap(), VP, 1e-2, 1.0);
+    let set = |low, high| FeatureSet::Gaussian(Gaussian::new(10, low, high, 0.5));
+    let along = || Factor::new(vec![set(-1.5, 1.5)]);
+    let family = family(
+        vec![along(), along()],
+        Factor::new(vec![set(problem.t_min, problem.t_max)]),
+    );
+    for samples in [500, 2000, 8000] {
+        let protocol = training(samples, 0.1);
+        println!("P = {samples}");
+        let s = timed("sandwich", || {
+            sandwich(&problem, &family, &protocol).unwrap()
+        });
+        println!("    {:?}, peak {:.0} MiB", s.refinement, peak_memory());
+        let e = timed("equivalent", || {
+            equivalent(&problem, &family, &protocol).unwrap()
+        });
+        println!(
+            "    {:?}, iterations {:?} then {:?}, amplification {:.3}, effective features {:.1}, peak {:.0} MiB",
+            e.refinement,
+            e.coarse.iterations,
+            e.fine.iterations,
+            e.coarse.amplification,
+            e.fine.effective_features,
+            peak_memory()
+        );
+        let kernel = timed("V-kernel", || {
+            VKernel::new(&problem, &family, &e.weights, 0.0).unwrap()
+        });
+        assert_eq!(kernel.rank(), 2000);
+        let order = by_leverage(&e);
+        for panels in [3, order.len() / 2] {
+            let order = &order[..panels];
+            let layer = timed("layer", || {
+                QuenchedLayer::new(&problem, &family, &protocol, &e, order).unwrap()
+            });
+            println!(
+                "    {panels} panels, {:.0} samples",
+                layer.expected_samples()
+            );
+            timed("sixteen draws on one thread", || {
+                for i in 0..16 {
+                    layer.weights(&mut stream(3, i)).unwrap();
+                }
+            });
+        }
+        let sum = timed("sum over samples", || {
+            SampleSum::new(&e.population, &e.coarse, &protocol).unwrap()
+        });
+        timed("sixteen draws on one thread", || {
+            let mut weights = vec![0.0; 2 * family.features.len()];
+            for i in 0..16 {
+                sum.draw(&mut stream(3, i), &mut weights);
+            }
+        });
+        println!("    peak {:.0} MiB", peak_memory());
+    }
 }

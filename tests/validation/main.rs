@@ -14,7 +14,6 @@ mod posterior;
 mod reverse_sde;
 mod saddle;
 mod schemes;
-mod space_statistics;
 mod statistics;
 mod trained;
 mod v_kernel;

@@ -10,8 +10,8 @@ use crate::numerics::random::stream;
 use crate::problem::Problem;
 
 /// Components of the noised mixture are followed to this many standard deviations along each axis: beyond lies less than
-/// 3e-12.
-const REACH: f64 = 7.0;
+/// 2e-15, and 1e-11 of a fourth moment.
+const REACH: f64 = 8.0;
 /// Spacing of a grid at the coarsest level, in units of the narrowest width of what is averaged. A Gaussian would bear 1
 /// (D16.1: 2 exp(-2 pi^2) = 5e-9); the poles of 1/(1 + delta) ask for more (D16.2).
 const COARSEST: f64 = 0.75;
