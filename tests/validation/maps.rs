@@ -25,11 +25,14 @@ fn points(means: &[Vec<f64>]) -> Vec<Component> {
     means.iter().map(one).collect()
 }
 
+/// ln of weight times density, mean of s~, trace of its covariance: of one component at one point.
+type Part = (f64, Vec<f64>, f64);
+
 /// E|s~ - s|^2 / E|s~|^2 from E|s~|^2 and s themselves, D <= 2: with M = alpha^2 Sigma + sigma^2 I inverted by hand, given
 /// the component s~ has mean -M^-1 (x - alpha m) and covariance I/sigma^2 - M^-1 (T3 for one Gaussian).
 fn direct(components: &[Component], alpha: f64, sigma2: f64, x: &[f64]) -> f64 {
     let dim = x.len();
-    let mut parts = Vec::new();
+    let mut parts: Vec<Part> = Vec::new();
     for c in components {
         let m = |i: usize, j: usize| {
             let own = alpha * alpha * c.covariance[i][j];
@@ -61,7 +64,7 @@ fn direct(components: &[Component], alpha: f64, sigma2: f64, x: &[f64]) -> f64 {
     }
     let top = parts.iter().map(|p| p.0).fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = parts.iter().map(|p| (p.0 - top).exp()).sum();
-    let average = |f: &dyn Fn(&(f64, Vec<f64>, f64)) -> f64| {
+    let average = |f: &dyn Fn(&Part) -> f64| {
         parts
             .iter()
             .map(|p| (p.0 - top).exp() / sum * f(p))
@@ -192,7 +195,7 @@ fn maps_of_mixtures_and_files_are_direct_evaluations() {
     assert_eq!(check_pixels(&plane, &of_plane, 23), (1, 5));
 
     let rows: Vec<Vec<f64>> = (0..300)
-        .map(|k| f64::from(k))
+        .map(f64::from)
         .map(|k| vec![(0.7 * k).sin() + 0.001 * k, (1.1 * k).cos() - 0.002 * k])
         .collect();
     let text: String = rows
