@@ -11,13 +11,14 @@ use vkernel::report::paths::{
     DOMINANT_PATHS, Direction, DominantPaths, GAP_FILLING, GapFillingReport,
 };
 use vkernel::report::result::{
-    CaseResult, ComparisonResult, DensityResult, Provenance, RunResult, SCHEMA, Seconds, Trust,
+    CaseResult, ComparisonResult, DensityResult, MapResult, Provenance, RunResult, SCHEMA, Trust,
     TrustLevel,
 };
 use vkernel::report::{
     FigureError, ResultError, case_figure, comparison_table, comparison_table_of,
     decomposition_figure, decomposition_table, decomposition_table_of, gap_filling_figure,
-    paths_figure, read_result, result_schema, sweep_figure, write_atomic, write_figures,
+    map_figure, maps_summary, paths_figure, read_result, result_schema, sweep_figure, write_atomic,
+    write_densities, write_figures,
 };
 
 const BINS: usize = 60;
@@ -130,8 +131,7 @@ fn synthetic_case(t_min: f64, samples: u64) -> CaseResult {
         ]),
         recommended: Some("gaussian-field".to_string()),
         comparisons,
-        diagnostics: BTreeMap::new(),
-        seconds: Seconds::default(),
+        ..CaseResult::empty(BTreeMap::new())
     }
 }
 
@@ -480,10 +480,7 @@ fn case_of(objective: &str, samples: u64) -> CaseResult {
             ("monte-carlo".to_string(), monte_carlo),
         ]),
         recommended: Some("gaussian-field".to_string()),
-        trust: BTreeMap::new(),
-        comparisons: Vec::new(),
-        diagnostics: BTreeMap::new(),
-        seconds: Seconds::default(),
+        ..CaseResult::empty(BTreeMap::new())
     }
 }
 
@@ -827,16 +824,192 @@ fn sweeps_of_one_and_of_three_keys() {
 }
 
 #[test]
-fn a_plane_is_refused() {
+fn densities_that_contradict_their_edges_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut case = synthetic_case(1e-2, 64);
-    case.edges.push(vec![0.0, 1.0]);
+    case.edges.push(vec![0.0, 1.0, 2.0]);
     let error = case_figure(&case, &dir.path().join("plane")).unwrap_err();
-    assert!(matches!(error, FigureError::Dimension { dim: 2 }));
+    assert!(matches!(error, FigureError::Malformed { .. }));
+    case.edges.push(vec![0.0, 1.0]);
+    let error = case_figure(&case, &dir.path().join("space")).unwrap_err();
+    assert!(matches!(error, FigureError::Dimension { dim: 3 }));
     case.edges = vec![vec![-1.0, 1.0]];
     let error = case_figure(&case, &dir.path().join("short")).unwrap_err();
     assert!(matches!(error, FigureError::Malformed { .. }));
     assert!(files_in(dir.path()).is_empty());
+}
+
+/// Four bumps of this width on the unit circle, and `bridge` of the mass between them.
+fn plane_density(angle: f64, width: f64, bridge: f64) -> DensityResult {
+    let side = |i: usize| -1.5 + 3.0 * (i as f64 + 0.5) / 30.0;
+    let mut mass = Vec::with_capacity(900);
+    for i in 0..900 {
+        let (x, y) = (side(i / 30), side(i % 30));
+        let bumps: f64 = (0..4)
+            .map(|k| angle + f64::from(k) * std::f64::consts::FRAC_PI_2)
+            .map(|a| (x - a.cos()).powi(2) + (y - a.sin()).powi(2))
+            .map(|square| (-0.5 * square / (width * width)).exp())
+            .sum();
+        let ring = (-0.5 * ((x.hypot(y) - 0.75) / 0.15).powi(2)).exp();
+        mass.push(bumps + bridge * ring);
+    }
+    let total: f64 = mass.iter().sum::<f64>() / 0.98;
+    mass.iter_mut().for_each(|m| *m /= total);
+    DensityResult {
+        outside: 1.0 - mass.iter().sum::<f64>(),
+        mass,
+        tails: None,
+        ..peaks(0.1, 0.3, 0.0)
+    }
+}
+
+fn plane_case(angle: f64) -> CaseResult {
+    let edges: Vec<f64> = (0..=30).map(|i| -1.5 + 0.1 * f64::from(i)).collect();
+    let mut monte_carlo = plane_density(angle, 0.14, 0.12);
+    monte_carlo.models = Some(2000);
+    let densities = BTreeMap::from([
+        ("data".to_string(), plane_density(angle, 0.08, 0.0)),
+        (
+            "gaussian-field".to_string(),
+            plane_density(angle, 0.15, 0.1),
+        ),
+        ("monte-carlo".to_string(), monte_carlo),
+    ]);
+    let mean = |k: i32| angle + f64::from(k) * std::f64::consts::FRAC_PI_2;
+    CaseResult {
+        edges: vec![edges.clone(), edges],
+        directions: vec![vec![1.0, 0.0], vec![0.0, 1.0]],
+        comparisons: vec![compared("gaussian-field", &densities)],
+        densities,
+        recommended: Some("gaussian-field".to_string()),
+        means: (0..4).map(|k| vec![mean(k).cos(), mean(k).sin()]).collect(),
+        ..CaseResult::empty(BTreeMap::from([("angle".to_string(), json!(angle))]))
+    }
+}
+
+#[test]
+fn densities_in_the_plane_are_heat_maps() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run_of(vec![plane_case(0.0), plane_case(0.5), plane_case(0.75)]);
+    let files = write_figures(&run, dir.path()).unwrap();
+    assert_eq!(files.len(), 8);
+    let sheet = fs::read_to_string(dir.path().join("sweep.svg")).unwrap();
+    // Predicted, trained, difference, of three cases; a dot has a rim and a heart.
+    assert_eq!(sheet.matches("<image ").count(), 9);
+    assert_eq!(sheet.matches("<circle ").count(), 9 * 4 * 2);
+    let tv = run.cases[1].comparisons[0].tv;
+    let agreement = format!("TV {tv:.3}, floor 0.012");
+    assert!(sheet.contains(&agreement), "{agreement}");
+    let width = png_size(&dir.path().join("sweep.png")).0;
+    assert!(width >= 1600, "{width}");
+    // Only one side, and only the data.
+    let mut one = plane_case(0.0);
+    one.case.clear();
+    one.densities.remove("monte-carlo");
+    let svg = |case: &CaseResult, name: &str| {
+        let files = case_figure(case, &dir.path().join(name)).unwrap();
+        fs::read_to_string(&files[0]).unwrap()
+    };
+    assert_eq!(svg(&one, "predicted").matches("<image ").count(), 1);
+    one.recommended = None;
+    one.densities.remove("gaussian-field");
+    assert!(svg(&one, "data").contains(">\ndata\n</text>"));
+    keep(&files);
+}
+
+/// Two cases with two maps each.
+fn mapped_run() -> RunResult {
+    let axis: Vec<f64> = (0..40).map(|i| -1.95 + 0.1 * f64::from(i)).collect();
+    let map = |t: f64| MapResult {
+        t,
+        axes: vec![axis.clone(), axis.clone()],
+        values: (0..1600)
+            .map(|k| axis[k / 40].hypot(axis[k % 40] - 1.0))
+            .map(|r| (-r / t).exp())
+            .collect(),
+    };
+    let case = |name: &str| CaseResult {
+        maps: vec![map(0.1), map(1.0)],
+        means: vec![vec![0.0, 1.0]],
+        ..CaseResult::empty(BTreeMap::from([("data.kind".to_string(), json!(name))]))
+    };
+    run_of(vec![case("one"), case("two")])
+}
+
+#[test]
+fn a_result_of_maps_alone_is_a_result() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("result.json");
+    let mut run = mapped_run();
+    let text = serde_json::to_string(&run).unwrap();
+    let validator = jsonschema::validator_for(&result_schema()).unwrap();
+    assert!(validator.is_valid(&serde_json::from_str(&text).unwrap()));
+    fs::write(&path, &text).unwrap();
+    assert_eq!(read_result(&path).unwrap(), run);
+    assert_eq!(comparison_table(&run), "");
+    let summary = maps_summary(&run);
+    assert_eq!(summary.lines().count(), 4);
+    assert!(summary.starts_with("data.kind = one, t = 0.1: share of noise in the target from "));
+
+    let figures = tempfile::tempdir().unwrap();
+    let written = write_figures(&run, figures.path()).unwrap();
+    assert_eq!(files_in(figures.path()), ["map.png", "map.svg"]);
+    assert_eq!(write_densities(&run, figures.path()).unwrap().len(), 0);
+    let svg = fs::read_to_string(figures.path().join("map.svg")).unwrap();
+    assert_eq!(svg.matches("<image ").count(), 4);
+    // The dots, and nothing else, over the maps; times over the first row only.
+    assert_eq!(svg.matches("<circle ").count(), 8);
+    assert_eq!(svg.matches(">\nt = 0.1\n</text>").count(), 1);
+    keep(&written);
+
+    run.cases[0].maps[1].values[3] = 1.5;
+    fs::write(&path, serde_json::to_string(&run).unwrap()).unwrap();
+    let error = read_result(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("cases[0].maps[1]: values has the value 1.5"),
+        "{error}"
+    );
+    run.cases[0].maps[1].values.pop();
+    fs::write(&path, serde_json::to_string(&run).unwrap()).unwrap();
+    let error = read_result(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("1599 values, where the axes make 1600 pixels"),
+        "{error}"
+    );
+}
+
+/// Where the heat map of the file is brightest, the values are highest: the first coordinate along x, the second upwards.
+#[test]
+fn the_picture_of_a_map_is_the_right_way_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = mapped_run();
+    run.cases.truncate(1);
+    run.cases[0].maps.truncate(1);
+    // No dots over the peak at (0, 1).
+    run.cases[0].means.clear();
+    map_figure(&run, &dir.path().join("map")).unwrap();
+    let svg = fs::read_to_string(dir.path().join("map.svg")).unwrap();
+    let place = |name: &str| -> f64 {
+        let (_, after) = svg.split_once("<image ").unwrap();
+        let (_, after) = after.split_once(&format!("{name}=\"")).unwrap();
+        after.split_once('"').unwrap().0.parse().unwrap()
+    };
+    let file = std::io::BufReader::new(fs::File::open(dir.path().join("map.png")).unwrap());
+    let mut reader = png::Decoder::new(file).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    // Two units of the drawing per pixel; x and y from the range [-2, 2].
+    let color = |x: f64, y: f64| {
+        let column = (place("x") + place("width") * (x + 2.0) / 4.0) / 2.0;
+        let row = (place("y") + place("height") * (2.0 - y) / 4.0) / 2.0;
+        let at = 3 * (row as usize * info.width as usize + column as usize);
+        [pixels[at], pixels[at + 1], pixels[at + 2]]
+    };
+    let dark = [68, 1, 84];
+    assert_eq!(color(1.0, 0.0), dark);
+    assert_eq!(color(-1.0, 0.0), dark);
+    assert_eq!(color(0.0, -1.0), dark);
+    assert!(color(0.0, 1.0)[1] > 80, "{:?}", color(0.0, 1.0));
 }
 
 /// Adds dominant paths and what fills a gap, of made-up shape.

@@ -692,11 +692,42 @@ fn the_memory_of_a_case_is_estimated() {
     assert!(spec.check_memory(usize::MAX).is_err());
 }
 
+const MAP: &str = r#"[data]
+kind = "points"
+points = [[-1.0, 0.0], [1.0, 0.5]]
+[diffusion]
+kind = "vp"
+[map]
+"#;
+
+#[test]
+fn a_map_needs_no_model() {
+    let spec = read(MAP);
+    let case = &spec.cases[0];
+    assert!(!case.has_model);
+    let map = case.map.as_ref().unwrap();
+    assert_eq!(map.points, 200);
+    assert_eq!(map.times.len(), 5);
+    assert_eq!((map.times[0], map.times[4]), (1e-2, 1.0));
+    assert!((map.times[2] - 0.1).abs() < 1e-15);
+    // As that of the densities would be: the extent and a quarter of it, or four standard deviations at t_min.
+    assert_eq!(map.range[0], (-1.5, 1.5));
+    assert_eq!(only("[data]\nkind = \"points\"\npoints = [[-1.0], [1.0]]\n[diffusion]\nkind = \"vp\"\n[model]\nkind = \"naive\"\n[map]").output.bins, 60);
+    // Everything is written out, and nothing else: no model, no tables of one.
+    let keys: Vec<&String> = case.resolved.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["data", "diffusion", "map", "name", "seed"]);
+    let again = reread(&case.resolved);
+    assert_eq!(again.cases[0].map, case.map);
+    assert_eq!(again.cases[0].resolved, case.resolved);
+    let error = vkernel::derive::derive_case(&spec, 0).unwrap_err();
+    assert!(error.to_string().contains("[model]"), "{error}");
+}
+
 #[test]
 fn the_schema_accepts_what_is_accepted() {
     let schema = spec_schema();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    for text in [FULL, SHORT, NAIVE] {
+    for text in [FULL, SHORT, NAIVE, MAP] {
         let tree: toml::Table = text.parse().unwrap();
         let written = serde_json::to_value(tree).unwrap();
         let errors: Vec<_> = validator

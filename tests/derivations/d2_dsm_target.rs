@@ -289,3 +289,29 @@ fn d2_6_every_prediction_is_affine_in_the_clean_point() {
         }
     }
 }
+
+/// E|s~ - s|^2 / E|s~|^2 by enumeration of the components and quadrature, and on the boundary between two points.
+#[test]
+fn d2_7_share_of_noise_in_the_target() {
+    let data = line_mixture();
+    for d in PROCESSES {
+        let (alpha, sigma2) = (d.alpha(0.3), d.sigma2(0.3));
+        for x in [-1.3, 0.0, 0.8, 2.1] {
+            let proxy = |x0: f64| (alpha * x0 - x) / sigma2;
+            let score = brute_posterior(&data, &d, x, 0.3, proxy);
+            let noise = brute_posterior(&data, &d, x, 0.3, |x0| (proxy(x0) - score).powi(2));
+            let square = brute_posterior(&data, &d, x, 0.3, |x0| proxy(x0).powi(2));
+            let problem = problem(data.clone(), d.clone(), 0.01, 1.0);
+            let share = vkernel::problem::noise_share(&problem, 0.3, &[x])[0];
+            close(share, noise / square, 1e-11, "share of noise");
+        }
+    }
+    // Points at (+-1, 0), x = (0, y): s = -(0, y)/sigma^2, tr C = alpha^2/sigma^4, so that it falls as 1/y^2.
+    let points = Data::points(&[vec![-1.0, 0.0], vec![1.0, 0.0]], None).unwrap();
+    let problem = problem(points, Diffusion::Ou, 0.01, 1.0);
+    for (t, y) in [(0.02, 0.5), (0.3, 2.0), (0.3, 1e3)] {
+        let alpha2 = (-2.0_f64 * t).exp();
+        let share = vkernel::problem::noise_share(&problem, t, &[0.0, y])[0];
+        close(share, alpha2 / (alpha2 + y * y), 1e-13, "on the boundary");
+    }
+}

@@ -402,15 +402,21 @@ fn no_fluctuations_is_mean_field() {
     };
     let sigma = experiment.problem.diffusion.sigma(experiment.problem.t_max);
     let refinement = Refinement::ensemble(experiment.monte_carlo.particles);
-    let push =
-        PushForward::new(generator.flow(), &model, sigma, &generator.bins, refinement).unwrap();
+    let push = PushForward::new(
+        generator.flow(),
+        &model,
+        sigma,
+        generator.bins(),
+        refinement,
+    )
+    .unwrap();
     assert_eq!(member.masses, push.masses);
     // And the coarse push-forward of an ensemble's member is the fine one within the bound it states.
     let (fine, _) = mean_field(
         &experiment.problem,
         generator.flow(),
         &model,
-        &generator.bins,
+        generator.bins(),
     )
     .unwrap();
     let tv = total_variation(&member.masses, &fine.masses);

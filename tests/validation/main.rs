@@ -9,6 +9,7 @@ mod compare;
 mod densities;
 mod features;
 mod fokker_planck;
+mod maps;
 mod memorisation;
 mod posterior;
 mod reverse_sde;

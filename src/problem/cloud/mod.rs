@@ -463,10 +463,12 @@ impl CloudPosterior {
             add_scaled(&mut central.sum, &w, 1.0);
             self.conditional(block, k);
             for i in 0..dim {
-                for l in 0..LANES {
-                    central.shift[i][l] += w[l] * (block.value[i][l] - central.mean[i][l]);
-                    central.turn[i][l] += w[l] * (block.slope[i][l] - central.score[i][l]);
-                }
+                let (value, mean) = (&block.value[i], &central.mean[i]);
+                let shift = std::array::from_fn(|l| value[l] - mean[l]);
+                add_product(&mut central.shift[i], &w, &shift);
+                let (slope, score) = (&block.slope[i], &central.score[i]);
+                let turn = std::array::from_fn(|l| slope[l] - score[l]);
+                add_product(&mut central.turn[i], &w, &turn);
             }
         }
         for shift in central.shift.iter_mut().chain(&mut central.turn) {

@@ -77,7 +77,7 @@ fn equal_cells(edges: &[f64]) -> Vec<usize> {
 
 /// Tick marks that leave room for their numbers between panels.
 fn wanted(length: f64, em: f64) -> usize {
-    (length / (4.5 * em)).clamp(2.0, 6.0) as usize
+    (length / (4.5 * em)).clamp(4.0, 6.0) as usize
 }
 
 /// Edges halfway between centres, the outer ones as far out as their neighbours are in.
