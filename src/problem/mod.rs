@@ -4,6 +4,7 @@
 mod data;
 mod diffusion;
 mod line;
+mod plane;
 mod schedule;
 mod target;
 mod training;
@@ -11,6 +12,7 @@ mod training;
 pub use data::{Component, Data, DataError};
 pub use diffusion::Diffusion;
 pub use line::{LineMoments, LinePosterior, TiltedMoments};
+pub use plane::{PlaneMean, PlaneMoments, PlanePosterior, Symmetric};
 pub use schedule::{Schedule, TimeWeight};
 pub use target::{Posterior, Prediction, Regression, posterior};
 pub use training::{Objective, Training, Triple, Weighting};

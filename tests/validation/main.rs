@@ -9,6 +9,7 @@ mod densities;
 mod features;
 mod fokker_planck;
 mod memorisation;
+mod plane_fokker_planck;
 mod posterior;
 mod reverse_sde;
 mod saddle;
