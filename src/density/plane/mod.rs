@@ -16,9 +16,7 @@ use super::fokker_planck::interval_mass;
 use super::remap::{Slopes, remap};
 use super::{Bins, DensityError};
 use crate::action::white::WhiteNoise;
-use crate::experiment::Spacing;
 use crate::problem::{PlanePosterior, Problem, Symmetric};
-use crate::sampler::time_grid;
 
 /// Total variation between two resolutions below which the solution has converged.
 const CONVERGED: f64 = 2e-3;
@@ -30,7 +28,9 @@ const FINEST: usize = 384;
 /// The grid covers the noised data to so many standard deviations, more if as much mass as `AT_WALL` comes beside its walls.
 const REACH: f64 = 7.0;
 const WIDEST: f64 = 50.0;
-const AT_WALL: f64 = 1e-6;
+const AT_WALL: f64 = 1e-3;
+/// Signal-to-noise ratio alpha^2/sigma^2 below which nothing of the data is left to resolve in time.
+const LOST: f64 = 1e-4;
 /// Steps of the noise for one of the drift: they are cheap, and of first order.
 const SUBSTEPS: usize = 2;
 
@@ -203,10 +203,35 @@ struct Solver<'a> {
     times: Vec<f64>,
 }
 
+/// Times from t_max to t_min, evenly spaced in ln t + ln(sigma/alpha), the second term held where the signal is lost.
+///
+/// Rates of drift and noise are those of ln(sigma/alpha): steps in ln t alone are long against them while `vp` is noise.
+fn node_times(problem: &Problem, steps: usize) -> Vec<f64> {
+    let d = &problem.diffusion;
+    let place = |t: f64| t.ln() - 0.5 * (d.snr(t) + LOST).ln();
+    let (first, last) = (place(problem.t_max), place(problem.t_min));
+    let mut times = vec![problem.t_max];
+    for k in 1..steps {
+        let wanted = first + (last - first) * k as f64 / steps as f64;
+        let (mut low, mut high) = (problem.t_min.ln(), problem.t_max.ln());
+        for _ in 0..60 {
+            let middle = 0.5 * (low + high);
+            if place(middle.exp()) < wanted {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        times.push((0.5 * (low + high)).exp());
+    }
+    times.push(problem.t_min);
+    times
+}
+
 /// The end of a solution.
 struct Solution {
     cells: PlaneCells,
-    /// Largest mass met beside the walls, at any time.
+    /// Largest mass met beside the walls in the second half of the steps.
     at_wall: f64,
 }
 
@@ -266,7 +291,7 @@ impl<'a> Solver<'a> {
             noise,
             cells,
             reach,
-            times: time_grid(Spacing::Log, problem.t_max, problem.t_min, cells / 2),
+            times: node_times(problem, cells / 2),
         }
     }
 
@@ -279,7 +304,10 @@ impl<'a> Solver<'a> {
             let (t, s) = (w[0], w[1]);
             // The halves of two neighbouring steps meet at the same time: one step of noise.
             self.diffuse(&mut cells, t, 0.5 * (before + t - s), &mut scratch);
-            at_wall = beside_walls(&cells).max(at_wall);
+            // The first steps may be long against the noise, and their tails are forgotten.
+            if 2 * k >= self.cells / 2 {
+                at_wall = beside_walls(&cells).max(at_wall);
+            }
             // The order of the coordinates alternates: pairs of steps are symmetric.
             self.carry(&mut cells, k % 2, t, s);
             self.carry(&mut cells, 1 - k % 2, t, s);
