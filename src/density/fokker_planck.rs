@@ -8,6 +8,7 @@
 
 use rayon::prelude::*;
 
+use super::remap::{Slopes, remap};
 use super::{Bins, DensityError, Estimate, Masses};
 use crate::action::white::WhiteNoise;
 use crate::compare::total_variation;
@@ -179,7 +180,7 @@ impl<'a> Solver<'a> {
             LinePosterior::new(self.problem, t),
             LinePosterior::new(self.problem, middle),
         );
-        let mut moved: Vec<f64> = (0..=grid.cells)
+        let moved: Vec<f64> = (0..=grid.cells)
             .into_par_iter()
             .map(|i| {
                 let x = grid.edge(i);
@@ -188,36 +189,13 @@ impl<'a> Solver<'a> {
                 x + h * u
             })
             .collect();
-        // Characteristics never cross; where the grid is too coarse to see that, keep their order.
-        for i in 1..moved.len() {
-            moved[i] = moved[i].max(moved[i - 1]);
-        }
-        let mut cumulative = Vec::with_capacity(grid.cells + 1);
-        let mut sum = 0.0;
-        cumulative.push(0.0);
-        for m in masses {
-            sum += m;
-            cumulative.push(sum);
-        }
-        let slopes = monotone_slopes(&moved, &cumulative);
-        let mut out = Vec::with_capacity(next.cells);
-        let mut before = 0.0;
-        let mut cell = 0;
-        for i in 1..=next.cells {
-            let value = if i == next.cells {
-                sum
-            } else {
-                let x = next.edge(i);
-                while cell + 2 < moved.len() && moved[cell + 1] < x {
-                    cell += 1;
-                }
-                hermite(&moved, &cumulative, &slopes, cell, x)
-            };
-            let value = value.max(before);
-            out.push(value - before);
-            before = value;
-        }
-        out
+        remap(
+            moved,
+            masses,
+            next.cells,
+            |i| next.edge(i),
+            Slopes::Parabolic,
+        )
     }
 
     /// Backward Euler of dq/dtau = (1/2) d2/dx2 [a q] with closed ends.
@@ -265,47 +243,10 @@ impl Solution {
 }
 
 /// Normal mass of an interval, from whichever tail is more accurate.
-fn interval_mass(a: f64, b: f64) -> f64 {
+pub(super) fn interval_mass(a: f64, b: f64) -> f64 {
     if a > 0.0 {
         normal::cdf(-a) - normal::cdf(-b)
     } else {
         normal::cdf(b) - normal::cdf(a)
     }
-}
-
-/// Parabolic slopes, limited so that the cubic interpolant is monotone (Fritsch and Carlson 1980).
-fn monotone_slopes(x: &[f64], y: &[f64]) -> Vec<f64> {
-    let n = x.len();
-    let secant = |i: usize| {
-        let h = x[i + 1] - x[i];
-        if h > 0.0 { (y[i + 1] - y[i]) / h } else { 0.0 }
-    };
-    (0..n)
-        .map(|i| {
-            if i == 0 || i + 1 == n {
-                return 0.0;
-            }
-            let (l, r) = (secant(i - 1), secant(i));
-            let (hl, hr) = (x[i] - x[i - 1], x[i + 1] - x[i]);
-            if hl + hr == 0.0 {
-                return 0.0;
-            }
-            let slope = (hr * l + hl * r) / (hl + hr);
-            slope.clamp(0.0, 3.0 * l.min(r))
-        })
-        .collect()
-}
-
-fn hermite(x: &[f64], y: &[f64], slopes: &[f64], cell: usize, at: f64) -> f64 {
-    let h = x[cell + 1] - x[cell];
-    if at <= x[cell] {
-        return y[cell];
-    }
-    if at >= x[cell + 1] || h <= 0.0 {
-        return y[cell + 1];
-    }
-    let z = (at - x[cell]) / h;
-    let rise = y[cell + 1] - y[cell];
-    let (d0, d1) = (h * slopes[cell], h * slopes[cell + 1]);
-    y[cell] + z * (d0 + z * (3.0 * rise - 2.0 * d0 - d1 + z * (d0 + d1 - 2.0 * rise)))
 }

@@ -8,8 +8,10 @@ mod gaussianity;
 mod generate;
 mod layered_field;
 mod mean_field;
+pub mod plane;
 mod push_forward;
 mod random_field;
+mod remap;
 mod saddle;
 mod sample_sum_field;
 mod semiclassical;
@@ -23,6 +25,7 @@ pub use gaussianity::{Gaussianity, gaussianity};
 pub use generate::{Generated, Generator};
 pub use layered_field::{LayerChoice, LayeredField, NoiseEffect, Rung, choose_layer};
 pub use mean_field::{mean_field, noised_data};
+pub use plane::{Axis, PlaneCells, PlaneFokkerPlanck, fokker_planck_plane, plane_solution};
 pub use push_forward::{PushForward, Refinement};
 pub use random_field::RandomField;
 pub use saddle::{
@@ -80,6 +83,10 @@ pub enum DensityError {
         "the Fokker-Planck solution did not converge: total variation {change:.2e} between {cells} cells and half as many"
     )]
     FokkerPlanck { change: f64, cells: usize },
+    #[error("the solver is for two dimensions; the data have {dim}")]
+    NotAPlane { dim: usize },
+    #[error("{cells} cells per axis are too few for a grid (at least 8)")]
+    FewCells { cells: usize },
 }
 
 /// A predicted density with the estimate of its own numerical error (total variation) by source.

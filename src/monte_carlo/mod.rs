@@ -5,7 +5,7 @@ mod naive;
 mod train;
 
 pub use crate::numerics::random::stream as model_rng;
-pub use naive::naive_member;
+pub use naive::{naive_member, naive_trajectories};
 pub use train::{TrainError, Trainer};
 
 use std::time::Instant;

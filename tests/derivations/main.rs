@@ -11,6 +11,7 @@ mod d14_white_noise_saddle;
 mod d15_loop_corrections;
 mod d16_more_dimensions;
 mod d18_readouts;
+mod d17_plane_fokker_planck;
 mod d1_forward_process;
 mod d2_dsm_target;
 mod d3_path_integral;

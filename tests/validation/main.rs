@@ -11,6 +11,7 @@ mod features;
 mod fokker_planck;
 mod maps;
 mod memorisation;
+mod plane_fokker_planck;
 mod posterior;
 mod reverse_sde;
 mod saddle;

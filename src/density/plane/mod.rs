@@ -1,0 +1,447 @@
+//! The Fokker-Planck equation of reverse processes with white noise in the plane (theory T9;
+//! derivations/17-plane-fokker-planck.md): dq/dtau = -div[u q] + (1/2) d_i d_j [a_ij q], tau = t_max - t, D = 2, with the whole
+//! matrix a = kappa D C D + 2 h D.
+//!
+//! Drift and noise are split as on the line. The drift is split once more by coordinate: every line of cells is carried
+//! along its own characteristics. The noise is implicit along lattice directions (`noise`). Both keep the mass and never make any
+//! of it negative. The grid follows the noised data as it narrows.
+
+pub mod lattice;
+pub mod noise;
+
+use rayon::prelude::*;
+
+use self::noise::{Jumps, Scratch};
+use super::fokker_planck::interval_mass;
+use super::remap::{Slopes, remap};
+use super::{Bins, DensityError};
+use crate::action::white::WhiteNoise;
+use crate::problem::{PlanePosterior, Problem, Symmetric};
+
+/// Total variation between two resolutions below which the solution has converged.
+const CONVERGED: f64 = 2e-3;
+/// The same above which it is refused at the finest resolution.
+const REFUSED: f64 = 2e-2;
+/// Cells per axis.
+const COARSEST: usize = 48;
+const FINEST: usize = 384;
+/// The grid covers the noised data to so many standard deviations, more if as much mass as `AT_WALL` comes beside its walls.
+const REACH: f64 = 7.0;
+const WIDEST: f64 = 50.0;
+const AT_WALL: f64 = 1e-3;
+/// Signal-to-noise ratio alpha^2/sigma^2 below which nothing of the data is left to resolve in time.
+const LOST: f64 = 1e-4;
+/// Steps of the noise for one of the drift: they are cheap, and of first order.
+const SUBSTEPS: usize = 2;
+
+/// Equal cells of an interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Axis {
+    pub low: f64,
+    pub width: f64,
+    pub cells: usize,
+}
+
+impl Axis {
+    pub fn edge(&self, i: usize) -> f64 {
+        self.low + self.width * i as f64
+    }
+
+    pub fn centre(&self, i: usize) -> f64 {
+        self.low + self.width * (i as f64 + 0.5)
+    }
+}
+
+/// Mass of every cell of a rectangle, row-major: the first coordinate runs slowest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlaneCells {
+    pub axes: [Axis; 2],
+    pub masses: Vec<f64>,
+}
+
+impl PlaneCells {
+    /// Mass per bin, row-major, and the mass outside of them.
+    pub fn binned(&self, bins: [&Bins; 2]) -> (Vec<f64>, f64) {
+        let [first, second] = self.axes;
+        let rows = onto_bins(&self.masses, second, bins[1]);
+        let columns = bins[1].count + 2;
+        let both = onto_bins(&transposed(&rows, columns), first, bins[0]);
+        let both = transposed(&both, bins[0].count + 2);
+        let inside: Vec<f64> = both
+            .chunks_exact(columns)
+            .skip(1)
+            .take(bins[0].count)
+            .flat_map(|row| &row[1..=bins[1].count])
+            .copied()
+            .collect();
+        let outside = both.iter().sum::<f64>() - inside.iter().sum::<f64>();
+        (inside, outside.max(0.0))
+    }
+}
+
+/// Every line of cells onto the bins and what lies below and above them.
+fn onto_bins(masses: &[f64], axis: Axis, bins: &Bins) -> Vec<f64> {
+    let lines: Vec<Vec<f64>> = masses
+        .par_chunks_exact(axis.cells)
+        .map(|line| {
+            let edges = (0..=axis.cells).map(|i| axis.edge(i)).collect();
+            remap(
+                edges,
+                line,
+                bins.count + 2,
+                |i| bins.edge(i - 1),
+                Slopes::Quartic,
+            )
+        })
+        .collect();
+    lines.concat()
+}
+/// A solution with its diagnostics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlaneFokkerPlanck {
+    /// Mass per bin, row-major: the first coordinate runs slowest.
+    pub masses: Vec<f64>,
+    /// Mass outside of the bins.
+    pub outside: f64,
+    /// Named contributions to the error of the binned density, in total variation.
+    pub errors: Vec<(&'static str, f64)>,
+    /// The solution on its own grid, for any other readout.
+    pub cells: PlaneCells,
+    /// |total mass - 1| before binning.
+    pub mass_error: f64,
+    /// Smallest cell mass.
+    pub smallest: f64,
+    pub steps: usize,
+}
+
+impl PlaneFokkerPlanck {
+    /// Estimated total-variation error: the contributions in quadrature.
+    pub fn error(&self) -> f64 {
+        self.errors.iter().map(|(_, e)| e * e).sum::<f64>().sqrt()
+    }
+}
+
+/// Solves from N(0, sigma_T^2) at t_max to t_min in the plane, refining grid and step together until the density on the bins of
+/// the two coordinates settles. The error is the last change plus what came near the walls of the grid.
+///
+/// # Errors
+/// The problem is not two-dimensional, or the finest grid changes the density by more than 2 % of its mass.
+pub fn fokker_planck_plane(
+    problem: &Problem,
+    noise: WhiteNoise,
+    bins: [&Bins; 2],
+) -> Result<PlaneFokkerPlanck, DensityError> {
+    if problem.dim() != 2 {
+        return Err(DensityError::NotAPlane { dim: problem.dim() });
+    }
+    let mut cells = COARSEST;
+    let mut reach = REACH;
+    let mut before = Solver::new(problem, noise, cells, reach).solve();
+    // Strong proxy noise goes beyond the noised data.
+    while before.at_wall > AT_WALL && reach < WIDEST {
+        reach *= 1.5;
+        before = Solver::new(problem, noise, cells, reach).solve();
+    }
+    let mut binned = before.cells.binned(bins);
+    loop {
+        cells *= 2;
+        let now = Solver::new(problem, noise, cells, reach).solve();
+        let finer = now.cells.binned(bins);
+        let change = distance(&finer, &binned);
+        if change <= CONVERGED || cells >= FINEST || change.is_nan() {
+            if !(change.max(now.at_wall) <= REFUSED && change.is_finite()) {
+                return Err(DensityError::FokkerPlanck { change, cells });
+            }
+            let (masses, outside) = finer;
+            let all = &now.cells.masses;
+            return Ok(PlaneFokkerPlanck {
+                masses,
+                outside,
+                errors: vec![("grid", change), ("walls", now.at_wall)],
+                mass_error: (all.iter().sum::<f64>() - 1.0).abs(),
+                smallest: all.iter().copied().fold(f64::INFINITY, f64::min),
+                cells: now.cells,
+                steps: cells / 2,
+            });
+        }
+        binned = finer;
+    }
+}
+
+/// The solution on `cells` cells per axis (at least 8) with half as many steps: one resolution of [`fokker_planck_plane`], for
+/// whoever wants to measure how it converges.
+///
+/// # Errors
+/// The problem is not two-dimensional, or `cells` is too small.
+pub fn plane_solution(
+    problem: &Problem,
+    noise: WhiteNoise,
+    cells: usize,
+) -> Result<PlaneCells, DensityError> {
+    if problem.dim() != 2 {
+        return Err(DensityError::NotAPlane { dim: problem.dim() });
+    }
+    if cells < 8 {
+        return Err(DensityError::FewCells { cells });
+    }
+    Ok(Solver::new(problem, noise, cells, REACH).solve().cells)
+}
+
+/// Total variation between binned densities, the mass outside as one more bin.
+fn distance(a: &(Vec<f64>, f64), b: &(Vec<f64>, f64)) -> f64 {
+    let inside: f64 = a.0.iter().zip(&b.0).map(|(a, b)| (a - b).abs()).sum();
+    0.5 * (inside + (a.1 - b.1).abs())
+}
+
+struct Solver<'a> {
+    problem: &'a Problem,
+    noise: WhiteNoise,
+    /// Cells per axis.
+    cells: usize,
+    /// Standard deviations of the noised data that the grid covers.
+    reach: f64,
+    times: Vec<f64>,
+}
+
+/// Times from t_max to t_min, evenly spaced in ln t + ln(sigma/alpha), the second term held where the signal is lost.
+///
+/// Rates of drift and noise are those of ln(sigma/alpha): steps in ln t alone are long against them while `vp` is noise.
+fn node_times(problem: &Problem, steps: usize) -> Vec<f64> {
+    let d = &problem.diffusion;
+    let place = |t: f64| t.ln() - 0.5 * (d.snr(t) + LOST).ln();
+    let (first, last) = (place(problem.t_max), place(problem.t_min));
+    let mut times = vec![problem.t_max];
+    for k in 1..steps {
+        let wanted = first + (last - first) * k as f64 / steps as f64;
+        let (mut low, mut high) = (problem.t_min.ln(), problem.t_max.ln());
+        for _ in 0..60 {
+            let middle = 0.5 * (low + high);
+            if place(middle.exp()) < wanted {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        times.push((0.5 * (low + high)).exp());
+    }
+    times.push(problem.t_min);
+    times
+}
+
+/// The end of a solution.
+struct Solution {
+    cells: PlaneCells,
+    /// Largest mass met beside the walls in the second half of the steps.
+    at_wall: f64,
+}
+
+/// The process's coefficients at one time.
+struct Coefficients {
+    posterior: PlanePosterior,
+    /// Drift of the probability flow, a x + b E[x0|x].
+    a: f64,
+    b: f64,
+    /// Churn times the diffusion coefficient.
+    churn: f64,
+    kappa: f64,
+}
+
+impl Coefficients {
+    fn new(problem: &Problem, noise: WhiteNoise, t: f64) -> Self {
+        let (a, b) = problem.diffusion.denoiser_drift(t);
+        // Without churn the coefficient is not asked for: it may be infinite.
+        let churn = if noise.churn > 0.0 {
+            noise.churn * problem.diffusion.diffusion_coefficient(t)
+        } else {
+            0.0
+        };
+        Self {
+            posterior: PlanePosterior::new(problem, t),
+            a,
+            b,
+            churn,
+            kappa: noise.kappa,
+        }
+    }
+
+    /// One coordinate of the drift beta x + (1+h) D s.
+    fn drift(&self, along: usize, x: [f64; 2]) -> f64 {
+        let m = self.posterior.mean(x);
+        self.a * x[along] + self.b * m.mean[along] + self.churn * m.score[along]
+    }
+
+    /// Noise kappa D C D + 2 h D. D alpha/sigma^2 = b: the proxy score's noise enters through the denoiser's coefficient.
+    fn noise(&self, x: [f64; 2]) -> Symmetric {
+        let mut a = if self.kappa > 0.0 {
+            let strength = self.kappa * self.b * self.b;
+            self.posterior.at(x).covariance.map(|c| strength * c)
+        } else {
+            [0.0; 3]
+        };
+        a[0] += 2.0 * self.churn;
+        a[2] += 2.0 * self.churn;
+        a
+    }
+}
+
+impl<'a> Solver<'a> {
+    fn new(problem: &'a Problem, noise: WhiteNoise, cells: usize, reach: f64) -> Self {
+        Self {
+            problem,
+            noise,
+            cells,
+            reach,
+            times: node_times(problem, cells / 2),
+        }
+    }
+
+    fn solve(&self) -> Solution {
+        let mut cells = self.start();
+        let mut scratch = Scratch::new(self.cells * self.cells);
+        let mut at_wall = 0.0;
+        let mut before = 0.0;
+        for (k, w) in self.times.windows(2).enumerate() {
+            let (t, s) = (w[0], w[1]);
+            // The halves of two neighbouring steps meet at the same time: one step of noise.
+            self.diffuse(&mut cells, t, 0.5 * (before + t - s), &mut scratch);
+            // The first steps may be long against the noise, and their tails are forgotten.
+            if 2 * k >= self.cells / 2 {
+                at_wall = beside_walls(&cells).max(at_wall);
+            }
+            // The order of the coordinates alternates: pairs of steps are symmetric.
+            self.carry(&mut cells, k % 2, t, s);
+            self.carry(&mut cells, 1 - k % 2, t, s);
+            before = t - s;
+        }
+        self.diffuse(&mut cells, self.problem.t_min, 0.5 * before, &mut scratch);
+        Solution { cells, at_wall }
+    }
+
+    /// N(0, sigma_T^2) on the first grid.
+    fn start(&self) -> PlaneCells {
+        let sigma = self.problem.diffusion.sigma(self.problem.t_max);
+        let axes = [0, 1].map(|d| self.axis(d, self.problem.t_max));
+        let along = axes.map(|axis| {
+            let mut masses: Vec<f64> = (0..axis.cells)
+                .map(|i| interval_mass(axis.edge(i) / sigma, axis.edge(i + 1) / sigma))
+                .collect();
+            // What lies outside of the first grid (1e-11) is spread over it, by a factor: no mass becomes negative.
+            let inside: f64 = masses.iter().sum();
+            masses.iter_mut().for_each(|m| *m /= inside);
+            masses
+        });
+        let masses = along[0]
+            .iter()
+            .flat_map(|p| along[1].iter().map(move |q| p * q))
+            .collect();
+        PlaneCells { axes, masses }
+    }
+
+    fn axis(&self, along: usize, t: f64) -> Axis {
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        for marginals in PlanePosterior::new(self.problem, t).marginals() {
+            let (centre, std) = marginals[along];
+            low = low.min(centre - self.reach * std);
+            high = high.max(centre + self.reach * std);
+        }
+        if t == self.problem.t_max {
+            let start = self.problem.diffusion.sigma(t);
+            low = low.min(-self.reach * start);
+            high = high.max(self.reach * start);
+        }
+        Axis {
+            low,
+            width: (high - low) / self.cells as f64,
+            cells: self.cells,
+        }
+    }
+
+    fn diffuse(&self, cells: &mut PlaneCells, t: f64, duration: f64, scratch: &mut Scratch) {
+        if self.noise.kappa == 0.0 && self.noise.churn == 0.0 {
+            return;
+        }
+        let coefficients = Coefficients::new(self.problem, self.noise, t);
+        let [first, second] = cells.axes;
+        // Offsets grow with the resolution in cells and shrink in length: both errors that they balance vanish.
+        let longest = (0.25 * (self.cells as f64).sqrt()).round().max(1.0) as i32;
+        let jumps = Jumps::new(
+            [first.cells, second.cells],
+            [first.width, second.width],
+            longest,
+            duration,
+            |i, j| coefficients.noise([first.centre(i), second.centre(j)]),
+        );
+        jumps.spread(duration, SUBSTEPS, &mut cells.masses, scratch);
+    }
+
+    /// One step of one coordinate's drift, from the grid of time `t` to that of time `s` along that coordinate.
+    fn carry(&self, cells: &mut PlaneCells, along: usize, t: f64, s: f64) {
+        let h = t - s;
+        let middle = (t * s).sqrt();
+        let start = Coefficients::new(self.problem, self.noise, t);
+        let halfway = Coefficients::new(self.problem, self.noise, middle);
+        let (axis, across) = (cells.axes[along], cells.axes[1 - along]);
+        let next = self.axis(along, s);
+        if along == 0 {
+            cells.masses = transposed(&cells.masses, across.cells);
+        }
+        let lines: Vec<Vec<f64>> = cells
+            .masses
+            .par_chunks_exact(axis.cells)
+            .enumerate()
+            .map(|(j, line)| {
+                let beside = across.centre(j);
+                let place = |x: f64| if along == 0 { [x, beside] } else { [beside, x] };
+                let moved = (0..=axis.cells)
+                    .map(|i| {
+                        let x = axis.edge(i);
+                        let u = start.drift(along, place(x));
+                        x + h * halfway.drift(along, place(x + (t - middle) * u))
+                    })
+                    .collect();
+                remap(moved, line, next.cells, |i| next.edge(i), Slopes::Quartic)
+            })
+            .collect();
+        cells.masses = lines.concat();
+        if along == 0 {
+            cells.masses = transposed(&cells.masses, next.cells);
+        }
+        cells.axes[along] = next;
+    }
+}
+
+/// Mass of the outermost cells and their neighbours.
+fn beside_walls(cells: &PlaneCells) -> f64 {
+    const LAYERS: usize = 2;
+    let [rows, columns] = cells.axes.map(|a| a.cells);
+    let near = |i: usize, n: usize| i < LAYERS || i + LAYERS >= n;
+    cells
+        .masses
+        .chunks_exact(columns)
+        .enumerate()
+        .map(|(i, row)| {
+            if near(i, rows) {
+                row.iter().sum::<f64>()
+            } else {
+                row[..LAYERS].iter().sum::<f64>() + row[columns - LAYERS..].iter().sum::<f64>()
+            }
+        })
+        .sum()
+}
+
+/// Columns of a row-major matrix of `columns` columns, one after the other.
+fn transposed(matrix: &[f64], columns: usize) -> Vec<f64> {
+    const BLOCK: usize = 32;
+    let rows = matrix.len() / columns;
+    let mut out = vec![0.0; matrix.len()];
+    for i0 in (0..rows).step_by(BLOCK) {
+        for j0 in (0..columns).step_by(BLOCK) {
+            for i in i0..(i0 + BLOCK).min(rows) {
+                for j in j0..(j0 + BLOCK).min(columns) {
+                    out[j * rows + i] = matrix[i * columns + j];
+                }
+            }
+        }
+    }
+    out
+}
