@@ -1,6 +1,6 @@
 //! Distances between binned densities, and what sampling noise makes of them (derivations/08-distances.md).
 
-use crate::histogram::{Bins, Masses};
+use crate::histogram::{Bins, Grid, Masses};
 
 /// Total variation, (1/2) sum |a - b| over the bins and the mass outside as one more bin.
 pub fn total_variation(a: &Masses, b: &Masses) -> f64 {
@@ -53,12 +53,19 @@ pub struct Distances {
 }
 
 impl Distances {
-    pub fn between(a: &Masses, b: &Masses, bins: &Bins) -> Self {
-        Self {
+    /// In the plane, `w1` and `ks` are the larger of those of the two marginals ([`Grid::marginal`]).
+    pub fn between(a: &Masses, b: &Masses, grid: &Grid) -> Self {
+        let mut distances = Self {
             tv: total_variation(a, b),
-            w1: wasserstein(a, b, bins),
-            ks: kolmogorov_smirnov(a, b),
+            w1: 0.0,
+            ks: 0.0,
+        };
+        for (axis, bins) in grid.axes().iter().enumerate() {
+            let (a, b) = (grid.marginal(a, axis), grid.marginal(b, axis));
+            distances.w1 = distances.w1.max(wasserstein(&a, &b, bins));
+            distances.ks = distances.ks.max(kolmogorov_smirnov(&a, &b));
         }
+        distances
     }
 }
 
@@ -73,10 +80,10 @@ pub struct NoiseFloor {
 
 impl NoiseFloor {
     /// From bootstrap replicates of the mean over models.
-    pub fn from_replicates(mean: &Masses, replicates: &[Masses], bins: &Bins) -> Self {
+    pub fn from_replicates(mean: &Masses, replicates: &[Masses], grid: &Grid) -> Self {
         let distances: Vec<Distances> = replicates
             .iter()
-            .map(|r| Distances::between(r, mean, bins))
+            .map(|r| Distances::between(r, mean, grid))
             .collect();
         let average = |f: fn(&Distances) -> f64| {
             distances.iter().map(f).sum::<f64>() / distances.len().max(1) as f64

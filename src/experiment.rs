@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::family::Family;
+use crate::histogram::Bins;
 use crate::problem::{Problem, Training};
+use crate::readout::Readout;
 
 /// How one trajectory is integrated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,8 +164,19 @@ pub struct MonteCarloOptions {
 pub struct OutputOptions {
     /// Low and high end per coordinate, length D.
     pub range: Vec<(f64, f64)>,
-    /// Bins per coordinate.
+    /// Bins per axis.
     pub bins: usize,
+    /// Directions of the reported densities: the coordinates in D <= 2.
+    pub directions: Vec<Direction>,
+}
+
+/// A direction that points are projected on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Direction {
+    /// Unit vector, length D.
+    pub along: Vec<f64>,
+    /// Low and high end of its bins.
+    pub range: (f64, f64),
 }
 
 /// One case of a spec, resolved.
@@ -179,4 +192,25 @@ pub struct Experiment {
     pub predict: PredictOptions,
     pub monte_carlo: MonteCarloOptions,
     pub output: OutputOptions,
+}
+
+impl Experiment {
+    /// What is read off generated points.
+    pub fn readout(&self) -> Readout {
+        let bins: Vec<Bins> = self
+            .output
+            .directions
+            .iter()
+            .map(|direction| Bins {
+                low: direction.range.0,
+                high: direction.range.1,
+                count: self.output.bins,
+            })
+            .collect();
+        if self.problem.dim() == 1 {
+            return Readout::line(bins[0]);
+        }
+        let along = self.output.directions.iter().map(|d| d.along.clone());
+        Readout::new(&self.problem, along.collect(), &bins)
+    }
 }

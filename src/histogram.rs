@@ -1,4 +1,4 @@
-//! Binned densities on the line.
+//! Binned densities on the line and in the plane.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,86 @@ impl Bins {
     }
 }
 
-/// Mass below the range, in each bin, and above it: count + 2 cells that sum to 1.
+/// The bins of a density: those of one axis, or the products of those of two.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Grid {
+    axes: Vec<Bins>,
+}
+
+impl From<Bins> for Grid {
+    fn from(bins: Bins) -> Self {
+        Self { axes: vec![bins] }
+    }
+}
+
+impl Grid {
+    /// The products of the bins of two axes; the first index runs slowest.
+    pub fn plane(first: Bins, second: Bins) -> Self {
+        Self {
+            axes: vec![first, second],
+        }
+    }
+
+    /// The bins of every axis.
+    pub fn axes(&self) -> &[Bins] {
+        &self.axes
+    }
+
+    /// Number of bins.
+    pub fn count(&self) -> usize {
+        self.axes.iter().map(|bins| bins.count).product()
+    }
+
+    /// Per axis, its edges.
+    pub fn edges(&self) -> Vec<Vec<f64>> {
+        self.axes.iter().map(Bins::edges).collect()
+    }
+
+    /// A density without mass.
+    pub fn zero(&self) -> Masses {
+        Masses {
+            cells: vec![0.0; self.count() + 2],
+        }
+    }
+
+    /// Index into [`Masses::cells`] of a point, given by one position per axis. In the plane all that lies outside is in
+    /// cell 0, and the last cell stays empty.
+    pub fn cell(&self, at: impl Fn(usize) -> f64) -> usize {
+        if let [bins] = self.axes[..] {
+            return bins.cell(at(0));
+        }
+        let mut index = 0;
+        for (axis, bins) in self.axes.iter().enumerate() {
+            let cell = bins.cell(at(axis));
+            if cell == 0 || cell > bins.count {
+                return 0;
+            }
+            index = index * bins.count + cell - 1;
+        }
+        index + 1
+    }
+
+    /// The distribution of one coordinate of what lies inside; what lies outside the plane's range is shared between both
+    /// ends.
+    pub fn marginal(&self, masses: &Masses, axis: usize) -> Masses {
+        let [below, above] = masses.tails();
+        if self.axes.len() == 1 {
+            return masses.clone();
+        }
+        let mut out = Masses::zero(&self.axes[axis]);
+        let half = 0.5 * (below + above);
+        let last = out.cells.len() - 1;
+        (out.cells[0], out.cells[last]) = (half, half);
+        let inner: usize = self.axes[axis + 1..].iter().map(|b| b.count).product();
+        for (i, m) in masses.inside().iter().enumerate() {
+            out.cells[1 + (i / inner) % self.axes[axis].count] += m;
+        }
+        out
+    }
+}
+
+/// Mass below the range, in each bin, and above it: count + 2 cells that sum to 1. In the plane the bins come row by row,
+/// and all mass outside is in the first cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Masses {
     pub cells: Vec<f64>,

@@ -75,6 +75,7 @@ pub mod histogram;
 pub mod monte_carlo;
 pub mod numerics;
 pub mod problem;
+pub mod readout;
 pub mod report;
 pub mod run;
 pub mod sampler;

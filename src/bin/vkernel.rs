@@ -10,7 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use vkernel::report::result::{Provenance, RunResult, SCHEMA};
 use vkernel::report::{
     comparison_table, comparison_table_of, decomposition_table, decomposition_table_of,
-    distances_across, read_result, result_schema, write_atomic, write_densities, write_figures,
+    distances_across, read_result, readout_table, result_schema, write_atomic, write_densities,
+    write_figures,
 };
 use vkernel::run::{Checkpoints, Parts, Progress, run};
 use vkernel::spec::{self, Spec};
@@ -248,6 +249,7 @@ fn execute_job(job: &Job, parts: Parts) -> Result<(), Failure> {
     if !job.quiet {
         print(&comparison_table(&result))?;
         print_below(&decomposition_table(&result))?;
+        print_below(&readout_table(&result))?;
         for warning in warnings(&result) {
             print(&format!("warning: {warning}\n"))?;
         }

@@ -4,7 +4,7 @@ use rand::Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Bins, Masses};
+use super::{Grid, Masses};
 use crate::compare::NoiseFloor;
 use crate::numerics::random::stream;
 use crate::numerics::sketch::MassSketch;
@@ -20,6 +20,8 @@ const BOOTSTRAP_SEED: u64 = 0x5eed_b007;
 #[derive(Debug, Clone)]
 pub struct Member {
     pub masses: Masses,
+    /// What else was read off its points ([`crate::readout::Readout`]).
+    pub values: Vec<f64>,
     /// Bound on the mass that the push-forward may have misplaced.
     pub unresolved: f64,
     pub folds: bool,
@@ -31,8 +33,9 @@ pub struct Member {
 /// stopped continues from its last state with the same bits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ensemble {
-    bins: Bins,
+    grid: Grid,
     members: u64,
+    /// Over the members: of the masses, then of the values.
     sum: Vec<f64>,
     square: Vec<f64>,
     /// Poisson bootstrap: each replicate counts a member 0, 1, 2, ... times, independently.
@@ -45,16 +48,23 @@ pub struct Ensemble {
 }
 
 impl Ensemble {
-    pub fn new(bins: Bins) -> Self {
-        let cells = bins.count + 2;
+    /// Of densities alone.
+    pub fn new(grid: impl Into<Grid>) -> Self {
+        Self::with_values(grid, 0)
+    }
+
+    /// Of densities, each with so many values besides.
+    pub fn with_values(grid: impl Into<Grid>, values: usize) -> Self {
+        let grid = grid.into();
+        let cells = grid.count() + 2 + values;
         Self {
-            bins,
             members: 0,
             sum: vec![0.0; cells],
             square: vec![0.0; cells],
             replicates: vec![vec![0.0; cells]; REPLICATES],
             replicate_weights: vec![0.0; REPLICATES],
-            sketches: vec![MassSketch::default(); bins.count],
+            sketches: vec![MassSketch::default(); grid.count()],
+            grid,
             unresolved: 0.0,
             folded: 0,
             seconds: (0.0, 0.0),
@@ -66,7 +76,7 @@ impl Ensemble {
         self.members
     }
 
-    /// Bytes that an ensemble holds per bin, whatever the number of members.
+    /// Bytes that an ensemble holds per bin, whatever the number of members; a value besides needs less.
     pub const fn bytes_per_bin() -> usize {
         size_of::<f64>() * (REPLICATES + 2) + MassSketch::BYTES
     }
@@ -96,8 +106,8 @@ impl Ensemble {
     }
 
     fn add(&mut self, member: &Member) {
-        let cells = &member.masses.cells;
-        for ((s, q), m) in self.sum.iter_mut().zip(&mut self.square).zip(cells) {
+        let cells = || member.masses.cells.iter().chain(&member.values);
+        for ((s, q), m) in self.sum.iter_mut().zip(&mut self.square).zip(cells()) {
             *s += m;
             *q += m * m;
         }
@@ -106,7 +116,7 @@ impl Ensemble {
             let weight = poisson_one(rng.next_u32());
             if weight > 0.0 {
                 *total += weight;
-                for (r, m) in replicate.iter_mut().zip(cells) {
+                for (r, m) in replicate.iter_mut().zip(cells()) {
                     *r += weight * m;
                 }
             }
@@ -125,8 +135,19 @@ impl Ensemble {
     pub fn mean(&self) -> Masses {
         let n = self.members.max(1) as f64;
         Masses {
-            cells: self.sum.iter().map(|s| s / n).collect(),
+            cells: self.sum[..self.cells()].iter().map(|s| s / n).collect(),
         }
+    }
+
+    /// Mean of the values.
+    pub fn values(&self) -> Vec<f64> {
+        let n = self.members.max(1) as f64;
+        self.sum[self.cells()..].iter().map(|s| s / n).collect()
+    }
+
+    /// Cells of the density.
+    fn cells(&self) -> usize {
+        self.grid.count() + 2
     }
 
     /// Standard error of the mean mass of each bin.
@@ -136,7 +157,7 @@ impl Ensemble {
             .iter()
             .zip(&self.square)
             .skip(1)
-            .take(self.bins.count)
+            .take(self.grid.count())
             .map(|(s, q)| ((q / n - (s / n).powi(2)).max(0.0) / (n - 1.0).max(1.0)).sqrt())
             .collect()
     }
@@ -148,21 +169,31 @@ impl Ensemble {
 
     /// The noise of the mean.
     pub fn noise_floor(&self) -> NoiseFloor {
-        NoiseFloor::from_replicates(&self.mean(), &self.replicates(), &self.bins)
+        NoiseFloor::from_replicates(&self.mean(), &self.replicates(), &self.grid)
     }
 
     /// Bootstrap replicates of the mean density. How often replicate k counts member i depends on k and i alone: two
     /// ensembles of as many members are resampled together, so that differences of their replicates keep what members of
     /// the same index have in common.
     pub fn replicates(&self) -> Vec<Masses> {
-        self.replicates
-            .iter()
-            .zip(&self.replicate_weights)
-            .filter(|(_, w)| **w > 0.0)
-            .map(|(r, w)| Masses {
-                cells: r.iter().map(|v| v / w).collect(),
-            })
+        self.replicated(..self.cells())
+            .map(|cells| Masses { cells })
             .collect()
+    }
+
+    /// Bootstrap replicates of the mean values, in the same order.
+    pub fn value_replicates(&self) -> Vec<Vec<f64>> {
+        self.replicated(self.cells()..).collect()
+    }
+
+    fn replicated<R>(&self, part: R) -> impl Iterator<Item = Vec<f64>>
+    where
+        R: std::slice::SliceIndex<[f64], Output = [f64]> + Clone,
+    {
+        let drawn = self.replicates.iter().zip(&self.replicate_weights);
+        drawn
+            .filter(|(_, w)| **w > 0.0)
+            .map(move |(r, w)| r[part.clone()].iter().map(|v| v / w).collect())
     }
 
     /// Mean bound on the mass misplaced by the push-forward.

@@ -3,16 +3,26 @@
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 
-use super::{Bins, DensityError, Masses, PushForward, Refinement};
+use super::{Bins, DensityError, Masses, Member, PushForward, Refinement};
 use crate::experiment::{Experiment, Process, Scheme, Start};
 use crate::family::Denoiser;
+use crate::numerics::low_discrepancy::ScrambledSobol;
+use crate::numerics::normal;
 use crate::problem::Problem;
+use crate::readout::{Reading, Readout};
 use crate::sampler::{PfOde, reverse_sde, time_grid};
 
 /// Random starts are integrated in blocks: long enough to reuse a table, short enough to stay in cache.
 const BLOCK: usize = 8192;
 
-/// A case's sampler with its starts and bins: what turns a denoiser into a density.
+/// The same in D >= 2, where points are blocked before they start.
+const POINTS: usize = 4096;
+
+/// Trajectories and bins per axis with which, in D >= 2, one draw is compared with another from the same starts: coarse, so
+/// that the distance grows in proportion to how far the points move.
+const PROBE: (usize, usize) = (256, 10);
+
+/// A case's sampler with its starts and readout: what turns a denoiser into a density.
 #[derive(Debug, Clone)]
 pub struct Generator<'a> {
     problem: &'a Problem,
@@ -22,13 +32,15 @@ pub struct Generator<'a> {
     flow: PfOde,
     start: Start,
     particles: usize,
-    pub bins: Bins,
+    pub readout: Readout,
 }
 
 /// One model's density with what is known of its accuracy.
 #[derive(Debug, Clone)]
 pub struct Generated {
     pub masses: Masses,
+    /// The values of the readout's views.
+    pub values: Vec<f64>,
     pub unresolved: f64,
     pub folds: bool,
 }
@@ -36,7 +48,6 @@ pub struct Generated {
 impl<'a> Generator<'a> {
     pub fn new(experiment: &'a Experiment) -> Self {
         let (problem, sampler) = (&experiment.problem, &experiment.sampler);
-        let (low, high) = experiment.output.range[0];
         Self {
             problem,
             process: sampler.process,
@@ -45,12 +56,41 @@ impl<'a> Generator<'a> {
             flow: PfOde::new(problem, sampler),
             start: experiment.monte_carlo.start,
             particles: experiment.monte_carlo.particles,
-            bins: Bins {
-                low,
-                high,
-                count: experiment.output.bins,
-            },
+            readout: experiment.readout(),
         }
+    }
+
+    /// The bins of the line, D = 1.
+    pub fn bins(&self) -> &Bins {
+        &self.readout.grid.axes()[0]
+    }
+
+    /// For comparing one draw with another from the same starts: `line` trajectories in D = 1.
+    pub fn probe(self, line: usize) -> Self {
+        if self.readout.dim() == 1 {
+            return self.with_particles(line);
+        }
+        let (particles, bins) = PROBE;
+        Self {
+            readout: self.readout.coarse(bins),
+            ..self.with_particles(particles)
+        }
+    }
+
+    /// The same with other starts.
+    pub fn with_start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Number of trajectories per model.
+    pub fn particles(&self) -> usize {
+        self.particles
+    }
+
+    /// The problem.
+    pub fn problem(&self) -> &'a Problem {
+        self.problem
     }
 
     /// The same with another number of trajectories per model.
@@ -84,17 +124,21 @@ impl<'a> Generator<'a> {
         model: &M,
         rng: &mut R,
     ) -> Result<Generated, DensityError> {
+        if self.readout.dim() > 1 {
+            return Ok(self.generate_cloud(model, rng)?.into());
+        }
         match (self.process, self.start) {
             (Process::PfOde, Start::Stratified) => {
                 let push = PushForward::new(
                     &self.flow,
                     model,
                     self.sigma_start(),
-                    &self.bins,
+                    self.bins(),
                     Refinement::ensemble(self.particles),
                 )?;
                 Ok(Generated {
                     masses: push.masses,
+                    values: Vec::new(),
                     unresolved: push.unresolved,
                     folds: push.folds,
                 })
@@ -142,21 +186,119 @@ impl<'a> Generator<'a> {
             .collect()
     }
 
-    /// Histogram of end points.
+    /// In D >= 2: trajectories from low-discrepancy or random starts, in blocks, read off as they end.
+    fn generate_cloud<M: Denoiser, R: Rng + ?Sized>(
+        &self,
+        model: &M,
+        rng: &mut R,
+    ) -> Result<Reading, DensityError> {
+        let mut reading = self.readout.empty();
+        let starts = Starts::new(self, rng);
+        let mass = 1.0 / self.particles as f64;
+        let mut first = 0;
+        while first < self.particles {
+            let count = POINTS.min(self.particles - first);
+            let mut x = starts.block(first, count, rng);
+            match self.process {
+                Process::PfOde => {
+                    self.flow.flow(model, &mut x)?;
+                }
+                Process::ReverseSde { churn } => {
+                    let diffusion = &self.problem.diffusion;
+                    reverse_sde(
+                        model,
+                        diffusion,
+                        self.scheme,
+                        &self.times,
+                        churn,
+                        &mut x,
+                        rng,
+                    )?;
+                }
+            }
+            self.readout.add(&mut reading, &x, |_| mass);
+            first += count;
+        }
+        Ok(reading)
+    }
+
+    /// Histogram of end points, D = 1.
     pub fn count(&self, x: &[f64]) -> Generated {
-        let mut masses = Masses::zero(&self.bins);
+        let mut masses = Masses::zero(self.bins());
         let one = 1.0 / x.len() as f64;
         let mut counts = vec![0u64; masses.cells.len()];
         for x in x {
-            counts[self.bins.cell(*x)] += 1;
+            counts[self.bins().cell(*x)] += 1;
         }
         for (m, c) in masses.cells.iter_mut().zip(counts) {
             *m = c as f64 * one;
         }
         Generated {
             masses,
+            values: Vec::new(),
             unresolved: 0.0,
             folds: false,
         }
+    }
+}
+
+impl From<Reading> for Generated {
+    fn from(reading: Reading) -> Self {
+        Self {
+            masses: reading.masses,
+            values: reading.values,
+            unresolved: 0.0,
+            folds: false,
+        }
+    }
+}
+
+impl Generated {
+    /// As a member of an ensemble.
+    pub fn member(self, seconds: (f64, f64)) -> Member {
+        Member {
+            masses: self.masses,
+            values: self.values,
+            unresolved: self.unresolved,
+            folds: self.folds,
+            seconds,
+        }
+    }
+}
+
+/// Starts x_T ~ N(0, sigma_T^2 I) in D >= 2.
+struct Starts {
+    dim: usize,
+    sigma: f64,
+    /// In place of independent starts.
+    sequence: Option<ScrambledSobol>,
+}
+
+impl Starts {
+    fn new<R: Rng + ?Sized>(generator: &Generator<'_>, rng: &mut R) -> Self {
+        let dim = generator.readout.dim();
+        Self {
+            dim,
+            sigma: generator.sigma_start(),
+            sequence: match generator.start {
+                Start::Stratified => Some(ScrambledSobol::new(rng)),
+                Start::Random => None,
+            },
+        }
+    }
+
+    /// Starts `first..first + count`, coordinate-major.
+    fn block<R: Rng + ?Sized>(&self, first: usize, count: usize, rng: &mut R) -> Vec<f64> {
+        let mut x = Vec::with_capacity(self.dim * count);
+        for i in 0..self.dim {
+            x.extend((first..first + count).map(|k| {
+                let z = match &self.sequence {
+                    Some(sequence) => normal::quantile(sequence.coordinate(i, k as u64)),
+                    None => rng.sample::<f64, _>(StandardNormal),
+                };
+                self.sigma * z
+            }));
+        }
+        x
     }
 }

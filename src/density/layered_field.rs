@@ -100,7 +100,7 @@ pub fn choose_layer<'a>(
         family,
         training,
         equivalent,
-        generator: Generator::new(experiment).with_particles(PROBE_STARTS),
+        generator: Generator::new(experiment).probe(PROBE_STARTS),
         order: by_leverage(equivalent),
         seed,
     };

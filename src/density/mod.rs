@@ -1,5 +1,6 @@
 //! Density solvers: from the statistics of the learned score to the density it typically generates.
 
+mod cloud;
 mod ensemble;
 mod fokker_planck;
 mod gaussian_field;
@@ -14,6 +15,7 @@ mod sample_sum_field;
 mod semiclassical;
 mod white_saddle;
 
+pub use cloud::{cloud_density, cloud_estimate, noised_cloud};
 pub use ensemble::{Ensemble, Member};
 pub use fokker_planck::{FokkerPlanck, fokker_planck};
 pub use gaussian_field::GaussianField;
@@ -30,12 +32,12 @@ pub use saddle::{
 pub use sample_sum_field::SampleSumField;
 pub use semiclassical::{
     FlowTangents, LARGE_PARAMETER, LoopReport, LoopTerms, Semiclassical, flow_tangents, loop_terms,
-    semiclassical,
+    semiclassical, semiclassical_cloud,
 };
 pub use white_saddle::{WhiteSaddle, white_saddle};
 
 pub use crate::action::white::WhiteNoise;
-pub use crate::histogram::{Bins, Masses};
+pub use crate::histogram::{Bins, Grid, Masses};
 
 use thiserror::Error;
 

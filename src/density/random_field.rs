@@ -33,11 +33,6 @@ pub trait RandomField: Sync {
             weights: weights.as_slice(),
         };
         let generated = generator.generate(&model, &mut rng)?;
-        Ok(Member {
-            masses: generated.masses,
-            unresolved: generated.unresolved,
-            folds: generated.folds,
-            seconds: (drawn, started.elapsed().as_secs_f64() - drawn),
-        })
+        Ok(generated.member((drawn, started.elapsed().as_secs_f64() - drawn)))
     }
 }

@@ -1,7 +1,7 @@
 //! The naive family (theory T9) and its noise-free limit, the exact denoiser.
 
 use super::Denoiser;
-use crate::problem::{LinePosterior, Problem};
+use crate::problem::{CloudPosterior, LinePosterior, Problem};
 
 /// Each Euler step of length h uses s + sqrt(kappa/h) (proxy score - s) with x0 drawn afresh from p(x0|x,t).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -10,7 +10,7 @@ pub struct Naive {
     pub kappa: f64,
 }
 
-/// The posterior mean of the training distribution: the optimum of DSM. Dimension 1.
+/// The posterior mean of the training distribution: the optimum of DSM.
 #[derive(Debug, Clone, Copy)]
 pub struct ExactDenoiser<'a> {
     pub problem: &'a Problem,
@@ -18,6 +18,9 @@ pub struct ExactDenoiser<'a> {
 
 impl Denoiser for ExactDenoiser<'_> {
     fn denoise(&self, t: f64, x: &[f64], denoised: &mut [f64]) {
+        if self.problem.dim() > 1 {
+            return CloudPosterior::new(self.problem, t).mean(x, denoised);
+        }
         let posterior = LinePosterior::new(self.problem, t);
         for (d, x) in denoised.iter_mut().zip(x) {
             *d = posterior.at(*x).mean;

@@ -11,9 +11,10 @@ pub use train::{TrainError, Trainer};
 use std::time::Instant;
 use thiserror::Error;
 
-use crate::density::{Bins, DensityError, Generator, Member};
+use crate::density::{DensityError, Generator, Member};
 use crate::experiment::Experiment;
 use crate::family::{ExactDenoiser, Family, LinearDenoiser};
+use crate::readout::Readout;
 
 /// Why a model of the ensemble failed.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -40,9 +41,9 @@ impl<'a> MonteCarlo<'a> {
         }
     }
 
-    /// Bins of the densities.
-    pub fn bins(&self) -> Bins {
-        self.generator.bins
+    /// What is read off every model's points.
+    pub fn readout(&self) -> &Readout {
+        &self.generator.readout
     }
 
     /// Scratch for one thread.
@@ -87,11 +88,6 @@ impl<'a> MonteCarlo<'a> {
                 .generate(&ExactDenoiser { problem }, &mut rng)
                 .map_err(sampled)?,
         };
-        Ok(Member {
-            masses: generated.masses,
-            unresolved: generated.unresolved,
-            folds: generated.folds,
-            seconds: (trained, started.elapsed().as_secs_f64() - trained),
-        })
+        Ok(generated.member((trained, started.elapsed().as_secs_f64() - trained)))
     }
 }

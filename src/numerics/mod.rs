@@ -1,11 +1,13 @@
 //! What no crate gives in the form needed here: panel quadrature, accelerated fixed points, sequential dense linear
-//! algebra on nalgebra storage, the normal distribution's shorthand, random streams, streaming quantiles, a stable hash,
-//! symmetric tridiagonal matrices.
+//! algebra on nalgebra storage, the normal distribution's shorthand, random streams, low-discrepancy points, streaming
+//! quantiles, a stable hash, symmetric tridiagonal matrices, an exponential for vector lanes.
 
 pub mod anderson;
 pub mod elementary;
+pub mod exp;
 pub mod hash;
 pub mod linalg;
+pub mod low_discrepancy;
 pub mod normal;
 pub mod panels;
 pub mod random;

@@ -203,14 +203,16 @@ impl Data {
         &self.log_weights
     }
 
+    /// The component that a uniform random number chooses.
+    pub fn component_at(&self, uniform: f64) -> &Component {
+        let u = uniform * self.cumulative[self.cumulative.len() - 1];
+        let k = self.cumulative.partition_point(|c| *c <= u);
+        &self.components[k.min(self.components.len() - 1)]
+    }
+
     /// Draws one clean point into `x0` (length D).
     pub fn sample<R: Rng + ?Sized>(&self, rng: &mut R, x0: &mut [f64]) {
-        let u: f64 = rng.random::<f64>() * self.cumulative[self.cumulative.len() - 1];
-        let k = self
-            .cumulative
-            .partition_point(|c| *c <= u)
-            .min(self.components.len() - 1);
-        let c = &self.components[k];
+        let c = self.component_at(rng.random::<f64>());
         if c.is_point() {
             x0.copy_from_slice(c.mean.as_slice());
             return;
@@ -234,7 +236,75 @@ impl Data {
     }
 }
 
+impl Data {
+    /// The mixture turned about the origin by so many degrees, counter-clockwise. D = 2.
+    ///
+    /// # Panics
+    /// In another dimension.
+    pub fn rotated(mut self, degrees: f64) -> Self {
+        assert_eq!(self.dim(), 2, "a rotation of the plane");
+        let (sin, cos) = degrees.to_radians().sin_cos();
+        let turn = DMatrix::from_row_slice(2, 2, &[cos, -sin, sin, cos]);
+        for component in &mut self.components {
+            component.mean = &turn * &component.mean;
+            if !component.is_point() {
+                component.axes = Some(match &component.axes {
+                    None => turn.clone(),
+                    Some(axes) => &turn * axes,
+                });
+            }
+        }
+        self
+    }
+
+    /// Covariance of the whole mixture, D x D.
+    pub fn covariance(&self) -> DMatrix<f64> {
+        let mean = self.mean();
+        let mut covariance = DMatrix::zeros(self.dim(), self.dim());
+        for (c, w) in self.components.iter().zip(&self.weights) {
+            let deviation = &c.mean - &mean;
+            covariance.ger(*w, &deviation, &deviation, 1.0);
+            covariance += c.covariance() * *w;
+        }
+        covariance
+    }
+}
+
 impl Component {
+    /// D x D.
+    pub fn covariance(&self) -> DMatrix<f64> {
+        let diagonal = DMatrix::from_diagonal(&self.variances);
+        match &self.axes {
+            None => diagonal,
+            Some(u) => u * diagonal * u.transpose(),
+        }
+    }
+
+    /// A point of the noised component, alpha x0 + sigma xi, from D standard normal numbers.
+    pub fn noised(
+        &self,
+        alpha: f64,
+        sigma: f64,
+        normals: impl Iterator<Item = f64>,
+        out: &mut [f64],
+    ) {
+        let scaled = normals
+            .zip(self.variances.iter())
+            .map(|(z, v)| (alpha * alpha * v + sigma * sigma).sqrt() * z);
+        let along = DVector::from_iterator(self.variances.len(), scaled);
+        out.copy_from_slice((&self.mean * alpha + self.along_axes(along)).as_slice());
+    }
+
+    /// Variance along a unit vector.
+    pub fn variance_along(&self, direction: &[f64]) -> f64 {
+        let along = self.in_axes(DVector::from_column_slice(direction));
+        along
+            .iter()
+            .zip(self.variances.iter())
+            .map(|(a, v)| a * a * v)
+            .sum()
+    }
+
     fn with_covariance(index: usize, mean: &[f64], rows: &[Vec<f64>]) -> Result<Self, DataError> {
         let d = mean.len();
         let cols = rows.iter().map(Vec::len).find(|l| *l != d).unwrap_or(d);

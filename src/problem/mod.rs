@@ -1,6 +1,7 @@
 //! The problem: what is learned (data), how it is noised (diffusion), what the model regresses on
 //! (target) and how it is trained (training protocol).
 
+mod cloud;
 mod data;
 mod diffusion;
 mod line;
@@ -8,6 +9,7 @@ mod schedule;
 mod target;
 mod training;
 
+pub use cloud::{CloudMoments, CloudPosterior};
 pub use data::{Component, Data, DataError};
 pub use diffusion::Diffusion;
 pub use line::{LineMoments, LinePosterior, TiltedMoments};

@@ -8,6 +8,7 @@ pub mod figure;
 mod format;
 mod grid;
 pub mod paths;
+mod readouts;
 pub mod result;
 mod table;
 
@@ -19,5 +20,6 @@ pub use figure::{
     FigureError, case_figure, decomposition_figure, gap_filling_figure, paths_figure, sweep_figure,
     titled_case_figure, write_figures,
 };
+pub use readouts::readout_table;
 pub use result::{ResultError, read_result, result_schema};
 pub use table::{comparison_table, comparison_table_of};

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::compare::Quartiles;
-use crate::density::Masses;
+use crate::compare::{Distances, NoiseFloor, Quartiles};
+use crate::density::{Grid, Masses};
 use thiserror::Error;
 
 /// The `schema` field of every result.
@@ -62,8 +62,21 @@ pub struct CaseResult {
     pub case: BTreeMap<String, Value>,
     /// Per coordinate, bins + 1 increasing edges.
     pub edges: Vec<Vec<f64>>,
+    /// D >= 2: the unit vectors that the axes of `edges` lie along. In more than two dimensions the densities are those of
+    /// the points' projections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directions: Vec<Vec<f64>>,
     /// Mass per bin of every density, by name: data, pf-ode, the prediction methods, monte-carlo.
     pub densities: BTreeMap<String, DensityResult>,
+    /// D >= 2: further densities, such as marginals along directions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readouts: Vec<ReadoutResult>,
+    /// D >= 2: mean, covariance, memorised fraction, ...
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<NumberResult>,
+    /// D = 2: how full the segments between neighbouring training points are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentResult>,
     /// How far each prediction is to be trusted, from the theory alone.
     pub trust: BTreeMap<String, Trust>,
     /// The predicted density the program itself would quote.
@@ -73,6 +86,52 @@ pub struct CaseResult {
     /// Condition numbers, refinement levels, effective rank, warnings, ...
     pub diagnostics: BTreeMap<String, Value>,
     pub seconds: Seconds,
+}
+
+/// A further density of a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReadoutResult {
+    /// direction 1, directions 3 and 4, distance to the nearest training point, ...
+    pub name: String,
+    /// The unit vectors that points are projected on; empty for distances.
+    pub directions: Vec<Vec<f64>>,
+    /// Per axis, bins + 1 increasing edges.
+    pub edges: Vec<Vec<f64>>,
+    pub densities: BTreeMap<String, DensityResult>,
+    pub comparisons: Vec<ComparisonResult>,
+}
+
+/// A number that every density has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NumberResult {
+    pub name: String,
+    /// By the name of the density.
+    pub values: BTreeMap<String, Measured>,
+}
+
+/// A value with its standard error: over models, draws, or clouds of starts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    pub value: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub se: Option<f64>,
+}
+
+/// What lies between two neighbouring training points (no third one in the ball whose diameter they span).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentResult {
+    /// Indices of the training points.
+    pub ends: [usize; 2],
+    pub from: Vec<f64>,
+    pub to: Vec<f64>,
+    pub length: f64,
+    /// Mass per area in a strip along the middle half of the segment, relative to that in discs around its ends, by the name
+    /// of the density. Half-width and radius are a tenth of the shortest segment.
+    pub filling: BTreeMap<String, Measured>,
 }
 
 /// One density: masses, not densities per unit length. `mass` and `outside` sum to 1.
@@ -113,6 +172,23 @@ pub struct DensityResult {
 }
 
 impl DensityResult {
+    /// A density without anything known of its errors.
+    pub fn of(masses: &Masses, grid: &Grid) -> Self {
+        let tails = masses.tails();
+        Self {
+            mass: masses.inside().to_vec(),
+            outside: tails[0] + tails[1],
+            tails: (grid.axes().len() == 1).then_some(tails),
+            error: None,
+            se: None,
+            quantiles: BTreeMap::new(),
+            models: None,
+            gap_mass: None,
+            gap_mass_se: None,
+            gap_mass_replicates: Vec::new(),
+        }
+    }
+
     /// The masses with what lies outside. Without `tails` (which one-dimensional densities have) all of that counts as
     /// above: right for total variation, not for distances that know an order.
     pub fn masses(&self) -> Masses {
@@ -164,7 +240,8 @@ pub struct ComparisonResult {
     pub tv_floor: f64,
     /// 95 % quantile of the bootstrap distribution whose mean is `tv_floor`.
     pub tv_floor_95: f64,
-    /// Wasserstein-1 between the binned distributions, outside mass placed on the range's ends.
+    /// Wasserstein-1 between the binned distributions, outside mass placed on the range's ends. In the plane the larger of
+    /// both coordinates', and so for `ks`.
     pub w1: f64,
     pub w1_floor: f64,
     /// Kolmogorov-Smirnov at the bin edges.
@@ -178,6 +255,25 @@ pub struct ComparisonResult {
     /// Number of those bins: where the reference's mean mass exceeds 1e-3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bands_bins: Option<usize>,
+}
+
+impl ComparisonResult {
+    /// Distances of a density from Monte Carlo, with their floors.
+    pub fn of(name: &str, distances: &Distances, floor: &NoiseFloor) -> Self {
+        Self {
+            predicted: name.into(),
+            reference: MONTE_CARLO.into(),
+            tv: distances.tv,
+            tv_floor: floor.mean.tv,
+            tv_floor_95: floor.tv_95,
+            w1: distances.w1,
+            w1_floor: floor.mean.w1,
+            ks: distances.ks,
+            ks_floor: floor.mean.ks,
+            bands_within: None,
+            bands_bins: None,
+        }
+    }
 }
 
 /// Wall-clock seconds by part.

@@ -8,12 +8,18 @@ use serde_json::json;
 use super::checkpoint::{CaseKeys, Checkpoints, part_seed};
 use super::predict::predict_case;
 use super::prediction::PredictionSet;
+use super::readouts::Readings;
 use super::{Parts, Progress, RunError, trust};
-use crate::compare::{BandAgreement, Distances, Gap, NoiseFloor, bootstrap_error};
-use crate::density::{Bins, Ensemble, Generator, Masses, RandomField, mean_field, noised_data};
+use crate::compare::{BandAgreement, Distances, Gap, bootstrap_error};
+use crate::density::{
+    Ensemble, Estimate, Generator, Masses, RandomField, cloud_density, cloud_estimate, mean_field,
+    noised_cloud, noised_data,
+};
 use crate::experiment::Method;
 use crate::family::ExactDenoiser;
+use crate::histogram::Grid;
 use crate::monte_carlo::{EnsembleError, MonteCarlo};
+use crate::readout::Readout;
 use crate::report::result::{
     CaseResult, ComparisonResult, DATA, DensityResult, MONTE_CARLO, PF_ODE, Seconds,
 };
@@ -21,6 +27,10 @@ use crate::spec::Case;
 
 /// How often a growing ensemble is written down.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Evaluations of one component that a point of the exact score's clouds may cost, and the least points of each cloud.
+const EXACT_EVALUATIONS: usize = 1 << 20;
+const FEWEST_POINTS: usize = 512;
 
 /// Surroundings of one case's run.
 pub(super) struct Context<'a> {
@@ -34,27 +44,53 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     pub fn run(&mut self, case: &Case, parts: Parts) -> Result<CaseResult, RunError> {
         let generator = Generator::new(&case.experiment);
-        let bins = generator.bins;
+        let grid = &generator.readout.grid;
+        let references = self.references(case, &generator)?;
+        let mut readings = Readings::new(&generator.readout);
         let mut result = CaseResult {
             case: case.assignments.clone(),
-            edges: vec![bins.edges()],
-            densities: self.references(case, &generator)?,
+            edges: grid.edges(),
+            directions: Vec::new(),
+            densities: BTreeMap::new(),
+            readouts: Vec::new(),
+            numbers: Vec::new(),
+            segments: Vec::new(),
             trust: BTreeMap::new(),
             recommended: None,
             comparisons: Vec::new(),
             diagnostics: BTreeMap::new(),
             seconds: Seconds::default(),
         };
+        for reference in &references {
+            let entry = DensityResult {
+                error: reference.error,
+                ..DensityResult::of(&reference.masses, grid)
+            };
+            result.densities.insert(reference.name.to_owned(), entry);
+            if let Some(cloud) = &reference.cloud {
+                readings.insert(reference.name, cloud);
+            }
+        }
         let mut predictions = PredictionSet::default();
         if parts.predict {
             predictions = self.predict(case)?;
-            self.report_predictions(case, &predictions, &mut result);
+            self.report_predictions(case, &predictions, grid, &mut result);
+            for (method, prediction) in &predictions.by_method {
+                if let Some(ensemble) = prediction.read() {
+                    readings.insert(method.name(), ensemble);
+                }
+            }
         }
-        if parts.train {
-            let ensemble = self.monte_carlo(case)?;
-            report_ensemble(&ensemble, &mut result);
-            compare(&predictions, &ensemble, &bins, &mut result);
+        let trained = match parts.train {
+            true => Some(self.monte_carlo(case)?),
+            false => None,
+        };
+        if let Some(ensemble) = &trained {
+            report_ensemble(ensemble, grid, &mut result);
+            compare(&predictions, ensemble, grid, &mut result);
+            readings.insert(MONTE_CARLO, ensemble);
         }
+        readings.report(&mut result);
         self.check(&result)?;
         Ok(result)
     }
@@ -74,27 +110,40 @@ impl Context<'_> {
         &mut self,
         case: &Case,
         generator: &Generator<'_>,
-    ) -> Result<BTreeMap<String, DensityResult>, RunError> {
+    ) -> Result<Vec<Reference>, RunError> {
         self.tell("references", 0, 1);
         let problem = &case.experiment.problem;
-        let bins = &generator.bins;
-        let (exact, _) = mean_field(problem, generator.flow(), &ExactDenoiser { problem }, bins)
-            .map_err(|source| RunError::Density {
-                case: self.index,
-                part: PF_ODE.into(),
-                source,
-            })?;
+        let failed = |source| RunError::Density {
+            case: self.index,
+            part: PF_ODE.into(),
+            source,
+        };
+        let model = ExactDenoiser { problem };
+        if problem.dim() > 1 {
+            let seed = part_seed(case, PF_ODE);
+            // Every evaluation sums over all components.
+            let points = EXACT_EVALUATIONS / problem.data.components().len();
+            let exact = cloud_density(generator, &model, points.max(FEWEST_POINTS), seed)
+                .map_err(failed)?;
+            let data =
+                noised_cloud(problem, problem.t_min, &generator.readout, seed).map_err(failed)?;
+            return Ok(vec![
+                Reference::cloud(DATA, data),
+                Reference::cloud(PF_ODE, exact),
+            ]);
+        }
+        let bins = generator.bins();
+        let (exact, _) = mean_field(problem, generator.flow(), &model, bins).map_err(failed)?;
         let data = noised_data(problem, problem.t_min, bins);
-        Ok(BTreeMap::from([
-            (DATA.to_owned(), density(&data)),
-            (
-                PF_ODE.to_owned(),
-                DensityResult {
-                    error: Some(exact.error()),
-                    ..density(&exact.masses)
-                },
-            ),
-        ]))
+        Ok(vec![
+            Reference {
+                name: DATA,
+                masses: data,
+                error: None,
+                cloud: None,
+            },
+            Reference::line(PF_ODE, &exact),
+        ])
     }
 
     fn predict(&mut self, case: &Case) -> Result<PredictionSet, RunError> {
@@ -126,7 +175,7 @@ impl Context<'_> {
         self.grow(
             method.name(),
             &key,
-            generator.bins,
+            &generator.readout,
             draws,
             || (),
             |(), i| field.member(generator, i).map_err(wrap),
@@ -144,7 +193,7 @@ impl Context<'_> {
         self.grow(
             MONTE_CARLO,
             &key,
-            monte_carlo.bins(),
+            monte_carlo.readout(),
             case.experiment.monte_carlo.models as u64,
             || monte_carlo.scratch(),
             |scratch, i| monte_carlo.member(scratch, i).map_err(wrap),
@@ -156,7 +205,7 @@ impl Context<'_> {
         &mut self,
         part: &str,
         key: &str,
-        bins: Bins,
+        readout: &Readout,
         total: u64,
         init: impl Fn() -> S + Sync,
         make: impl Fn(&mut S, u64) -> Result<crate::density::Member, RunError> + Sync,
@@ -164,7 +213,7 @@ impl Context<'_> {
         let mut ensemble = self
             .checkpoints
             .load::<Ensemble>(key)
-            .unwrap_or_else(|| Ensemble::new(bins));
+            .unwrap_or_else(|| Ensemble::with_values(readout.grid.clone(), readout.len()));
         let mut saved = Instant::now();
         self.tell(part, ensemble.members(), total);
         let outcome = ensemble.extend(total, init, make, |state| {
@@ -178,12 +227,18 @@ impl Context<'_> {
         outcome.map(|()| ensemble)
     }
 
-    fn report_predictions(&self, case: &Case, set: &PredictionSet, result: &mut CaseResult) {
+    fn report_predictions(
+        &self,
+        case: &Case,
+        set: &PredictionSet,
+        grid: &Grid,
+        result: &mut CaseResult,
+    ) {
         for (method, prediction) in &set.by_method {
             let name = method.name().to_owned();
             let mut entry = DensityResult {
                 error: Some(prediction.estimate.error()),
-                ..density(&prediction.estimate.masses)
+                ..DensityResult::of(&prediction.estimate.masses, grid)
             };
             if let Some(ensemble) = &prediction.ensemble {
                 add_bands(&mut entry, ensemble);
@@ -233,19 +288,30 @@ impl Context<'_> {
     }
 }
 
-fn density(masses: &Masses) -> DensityResult {
-    let tails = masses.tails();
-    DensityResult {
-        mass: masses.inside().to_vec(),
-        outside: tails[0] + tails[1],
-        tails: Some(tails),
-        error: None,
-        se: None,
-        quantiles: BTreeMap::new(),
-        models: None,
-        gap_mass: None,
-        gap_mass_se: None,
-        gap_mass_replicates: Vec::new(),
+/// A density that predictions are seen against.
+struct Reference {
+    name: &'static str,
+    masses: Masses,
+    error: Option<f64>,
+    /// D >= 2: the clouds that it was read off.
+    cloud: Option<Ensemble>,
+}
+
+impl Reference {
+    fn line(name: &'static str, estimate: &Estimate) -> Self {
+        Self {
+            name,
+            masses: estimate.masses.clone(),
+            error: Some(estimate.error()),
+            cloud: None,
+        }
+    }
+
+    fn cloud(name: &'static str, cloud: Ensemble) -> Self {
+        Self {
+            cloud: Some(cloud.clone()),
+            ..Self::line(name, &cloud_estimate(&cloud))
+        }
     }
 }
 
@@ -276,11 +342,11 @@ fn add_bands(entry: &mut DensityResult, ensemble: &Ensemble) {
     }
 }
 
-fn report_ensemble(ensemble: &Ensemble, result: &mut CaseResult) {
+fn report_ensemble(ensemble: &Ensemble, grid: &Grid, result: &mut CaseResult) {
     let floor = ensemble.noise_floor();
     let mut entry = DensityResult {
         error: Some(ensemble.unresolved()),
-        ..density(&ensemble.mean())
+        ..DensityResult::of(&ensemble.mean(), grid)
     };
     add_bands(&mut entry, ensemble);
     result.densities.insert(MONTE_CARLO.into(), entry);
@@ -298,7 +364,7 @@ fn report_ensemble(ensemble: &Ensemble, result: &mut CaseResult) {
 }
 
 /// Distances of every prediction, and of the exact score's push-forward as the baseline, from the Monte Carlo mean.
-fn compare(set: &PredictionSet, ensemble: &Ensemble, bins: &Bins, result: &mut CaseResult) {
+fn compare(set: &PredictionSet, ensemble: &Ensemble, grid: &Grid, result: &mut CaseResult) {
     let (mean, floor) = (ensemble.mean(), ensemble.noise_floor());
     let baseline = result.densities.get(PF_ODE).map(DensityResult::masses);
     let predicted = set
@@ -313,7 +379,7 @@ fn compare(set: &PredictionSet, ensemble: &Ensemble, bins: &Bins, result: &mut C
         result.comparisons.push(ComparisonResult {
             bands_within: bands.map(|b| b.within),
             bands_bins: bands.map(|b| b.bins),
-            ..comparison(name, &Distances::between(&masses, &mean, bins), &floor)
+            ..ComparisonResult::of(name, &Distances::between(&masses, &mean, grid), &floor)
         });
     }
 }
@@ -323,20 +389,4 @@ fn band_agreement(result: &CaseResult, predicted: &str) -> Option<BandAgreement>
     let reference = result.densities.get(MONTE_CARLO)?;
     let predicted = result.densities.get(predicted)?.quartiles()?;
     BandAgreement::between(predicted, reference.quartiles()?, &reference.mass)
-}
-
-fn comparison(name: &str, distances: &Distances, floor: &NoiseFloor) -> ComparisonResult {
-    ComparisonResult {
-        predicted: name.into(),
-        reference: MONTE_CARLO.into(),
-        tv: distances.tv,
-        tv_floor: floor.mean.tv,
-        tv_floor_95: floor.tv_95,
-        w1: distances.w1,
-        w1_floor: floor.mean.w1,
-        ks: distances.ks,
-        ks_floor: floor.mean.ks,
-        bands_within: None,
-        bands_bins: None,
-    }
 }

@@ -5,6 +5,7 @@ mod case;
 mod checkpoint;
 mod predict;
 mod prediction;
+mod readouts;
 mod trust;
 
 pub use ahead::work_ahead;

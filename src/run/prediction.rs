@@ -19,7 +19,16 @@ pub struct Prediction {
     pub estimate: Estimate,
     /// The ensemble behind a sampled prediction: bands and sampling noise.
     pub ensemble: Option<Ensemble>,
+    /// The clouds behind another prediction in D >= 2.
+    pub cloud: Option<Ensemble>,
     pub seconds: f64,
+}
+
+impl Prediction {
+    /// What its readings are in.
+    pub(super) fn read(&self) -> Option<&Ensemble> {
+        self.ensemble.as_ref().or(self.cloud.as_ref())
+    }
 }
 
 /// All predictions of a case.
@@ -81,8 +90,23 @@ impl PredictionSet {
             Prediction {
                 estimate,
                 ensemble,
+                cloud: None,
                 seconds,
             },
         );
+    }
+
+    /// Stores a density in D >= 2 that was read off clouds.
+    pub(super) fn insert_cloud(
+        &mut self,
+        method: Method,
+        estimate: Estimate,
+        cloud: Ensemble,
+        seconds: f64,
+    ) {
+        self.insert(method, estimate, None, seconds);
+        if let Some(prediction) = self.by_method.get_mut(&method) {
+            prediction.cloud = Some(cloud);
+        }
     }
 }

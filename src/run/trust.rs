@@ -6,7 +6,7 @@ use super::prediction::{Closure, HIGH, LIMITED, PredictionSet};
 use crate::compare::total_variation;
 use crate::experiment::{Experiment, Method, Process};
 use crate::family::Family;
-use crate::problem::LinePosterior;
+use crate::problem::{LinePosterior, Problem};
 use crate::report::result::{Trust, TrustLevel};
 
 /// An error up to so many times the noise of the ensemble asked for cannot be told from it: the two together stay below
@@ -217,15 +217,9 @@ fn assess_white_noise(experiment: &Experiment, kappa: f64) -> Trust {
             .times()
             .windows(2)
             .map(|w| {
-                let posterior = LinePosterior::new(problem, w[0]);
                 let (_, b) = problem.diffusion.denoiser_drift(w[0]);
-                // Largest posterior spread met at this time: on the way between neighbouring components.
-                let widest = posterior
-                    .marginals()
-                    .zip(posterior.marginals().skip(1))
-                    .map(|(l, r)| posterior.at(0.5 * (l.0 + r.0)).variance)
-                    .fold(0.0, f64::max);
-                (kappa * (w[0] - w[1]) * widest).sqrt() * b / posterior.sigma2().sqrt()
+                let widest = widest_posterior(problem, w[0]);
+                (kappa * (w[0] - w[1]) * widest).sqrt() * b / problem.diffusion.sigma(w[0])
             })
             .fold(0.0, f64::max),
     };
@@ -235,4 +229,31 @@ fn assess_white_noise(experiment: &Experiment, kappa: f64) -> Trust {
             "largest proxy-noise jump of one step is {worst:.2} noise standard deviations; the equation is the limit of small jumps"
         ),
     }
+}
+
+/// Largest posterior variance (in D >= 2, the trace: an upper bound) met at time t: half-way between components, on the line between neighbours.
+fn widest_posterior(problem: &Problem, t: f64) -> f64 {
+    if problem.dim() == 1 {
+        let posterior = LinePosterior::new(problem, t);
+        return posterior
+            .marginals()
+            .zip(posterior.marginals().skip(1))
+            .map(|(l, r)| posterior.at(0.5 * (l.0 + r.0)).variance)
+            .fold(0.0, f64::max);
+    }
+    let alpha = problem.diffusion.alpha(t);
+    let components = problem.data.components();
+    // Of many components, every one with its successor.
+    let reach = match components.len() {
+        0..=32 => components.len(),
+        _ => 1,
+    };
+    let pairs = (0..components.len()).flat_map(|i| (i + 1..=i + reach).map(move |j| (i, j)));
+    pairs
+        .filter_map(|(i, j)| Some((&components[i], components.get(j)?)))
+        .map(|(a, b)| {
+            let middle = (&a.mean + &b.mean) * (0.5 * alpha);
+            problem.posterior(middle.as_slice(), t).covariance.trace()
+        })
+        .fold(0.0, f64::max)
 }

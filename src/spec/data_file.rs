@@ -22,6 +22,7 @@ pub(super) struct FileRequest<'a> {
     pub columns: Option<&'a [Column]>,
     pub standardize: bool,
     pub pca: Option<u64>,
+    pub scale: f64,
     pub max_rows: Option<u64>,
     /// Checksum that the file must have.
     pub checksum: Option<&'a str>,
@@ -38,7 +39,7 @@ pub(super) struct FileData {
     pub checksum: String,
 }
 
-/// Reads the file and prepares its rows: columns, standardisation, projection, merging; in this order.
+/// Reads the file and prepares its rows: columns, standardisation, projection, scale, merging; in this order.
 pub(super) fn load(request: FileRequest<'_>) -> Result<FileData, Fault> {
     let bytes = read(request.path, request.base_dir)?;
     let checksum = format!("{:016x}", fnv1a(&bytes));
@@ -65,6 +66,11 @@ pub(super) fn load(request: FileRequest<'_>) -> Result<FileData, Fault> {
     }
     if let Some(k) = request.pca {
         table.project(k)?;
+    }
+    if request.scale != 1.0 {
+        for coordinate in table.rows.iter_mut().flatten() {
+            *coordinate *= request.scale;
+        }
     }
     let (points, weights) = merge(table.rows);
     Ok(FileData {

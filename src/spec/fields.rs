@@ -69,7 +69,9 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("data.standardize", "true or false"),
     ("data.pca", "an integer from 1 to the number of columns"),
+    ("data.scale", "a finite number, not 0"),
     ("data.max_rows", "an integer >= 1"),
+    ("data.rotation", "a finite number of degrees, for D = 2"),
     ("data.checksum", "16 hexadecimal digits"),
     ("diffusion", "a table: [diffusion]"),
     (
@@ -190,6 +192,15 @@ const ALLOWED: &[(&str, &str)] = &[
         "an integer >= 8; at least 32 with start = \"stratified\"",
     ),
     ("output", "a table: [output]"),
+    (
+        "output.directions",
+        "two or more vectors of D numbers, in more than one dimension",
+    ),
+    (
+        "output.directions[]",
+        "a vector of D finite numbers, not all zero",
+    ),
+    ("output.directions[][]", "a finite number"),
     (
         "output.range",
         "[low, high] with finite low < high, or one such pair per coordinate",

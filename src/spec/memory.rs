@@ -50,7 +50,7 @@ impl MemoryEstimate {
             Family::Naive(_) => 0,
         };
         let dim = experiment.problem.dim() as u64;
-        let cells = power(experiment.output.bins as u64, dim);
+        let cells = power(experiment.output.bins as u64, dim.min(2));
         let monte_carlo = experiment.monte_carlo;
         Self {
             features,

@@ -82,10 +82,16 @@ pub(super) struct RawData {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pca: Option<u64>,
+    /// file: multiply all coordinates by this number, last of all; finite, not 0. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
     /// file: use the first rows only. Default: all rows.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rows: Option<u64>,
+    /// Turns the data about the origin by so many degrees, counter-clockwise; two dimensions only. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<f64>,
     /// file: checksum of the file (FNV-1a, 64 bits, 16 hexadecimal digits); another file is refused. Resolved specs
     /// carry it. Default: not checked.
     #[schemars(regex(pattern = "^[0-9a-f]{16}$"))]
@@ -421,13 +427,20 @@ pub(super) struct RawMonteCarlo {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawOutput {
     /// Low and high end: one pair for all coordinates, or one per coordinate. Default: the data's extent, widened on
-    /// either side by a quarter of itself or by four standard deviations of a noised component, whichever is larger.
+    /// either side by a quarter of itself or by four standard deviations of a noised component, whichever is larger. One
+    /// pair also holds for all `directions`; otherwise these have the data's extent along them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub range: Option<RawRange>,
-    /// Bins per coordinate. Default 60.
+    /// Bins per axis. Default 60, in more than one dimension 30.
     #[schemars(range(min = 1, max = 10_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bins: Option<u64>,
+    /// D >= 2: two or more directions, vectors of D numbers (of any length), that densities are reported along: that of the
+    /// first two together, and in more than two dimensions the marginal along each and the planes of the third and fourth,
+    /// ... Default: the coordinates in two dimensions, else the first four principal axes of the data.
+    #[schemars(length(min = 2))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directions: Option<Vec<Vec<f64>>>,
 }
 
 /// One pair of ends for all coordinates, or one per coordinate.

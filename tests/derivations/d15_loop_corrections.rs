@@ -713,7 +713,7 @@ fn d15_9_v_is_too_large_in_fig_2() {
     let refused = [1024, 16_384, 262_144].map(|samples| {
         let (experiment, family, weights) = panel(samples);
         let flow = PfOde::new(&experiment.problem, &experiment.sampler);
-        let bins = Generator::new(&experiment).bins;
+        let bins = *Generator::new(&experiment).bins();
         let solution =
             semiclassical(&experiment.problem, &family, &flow, &weights, true, &bins).unwrap();
         let loops = solution.loops.unwrap();

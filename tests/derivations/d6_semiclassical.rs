@@ -110,7 +110,7 @@ impl Model {
     pub fn jet(&self, x: f64, t: f64) -> Jet {
         let p = self.kind.regression(&VP, t).p;
         let (mut v, mut d, mut c) = ([0.0; NX], [0.0; NX], [0.0; NX]);
-        self.features.space[0].jet(x, &mut v, &mut d, &mut c);
+        self.features.space.line().jet(x, &mut v, &mut d, &mut c);
         let mut time = [0.0; NT];
         self.features.time.values(t, &mut time);
         let spread = |s: &[f64; NX]| DVector::from_fn(F, |j, _| s[j / NT] * time[j % NT] / p);

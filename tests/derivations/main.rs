@@ -9,6 +9,7 @@ mod d12_action;
 mod d13_saddle;
 mod d14_white_noise_saddle;
 mod d15_loop_corrections;
+mod d18_readouts;
 mod d1_forward_process;
 mod d2_dsm_target;
 mod d3_path_integral;

@@ -27,12 +27,12 @@ fn by_hand() {
     // Cells: below, four bins of width 1/4, above.
     let a = masses(&[0.0, 0.5, 0.5, 0.0, 0.0, 0.0]);
     let b = masses(&[0.0, 0.0, 0.0, 0.5, 0.5, 0.0]);
-    let d = Distances::between(&a, &b, &bins);
+    let d = Distances::between(&a, &b, &bins.into());
     // Disjoint halves of the unit interval: everything moves by 1/2.
     assert_eq!((d.tv, d.w1, d.ks), (1.0, 0.5, 1.0));
     // Bins next to each other that exchange 0.2: spread evenly, 0.2 moves by one width.
     let c = masses(&[0.0, 0.3, 0.7, 0.0, 0.0, 0.0]);
-    let d = Distances::between(&a, &c, &bins);
+    let d = Distances::between(&a, &c, &bins.into());
     close(d.tv, 0.2, 1.0, 1e-15, "TV");
     close(d.w1, 0.05, 1.0, 1e-15, "W1");
     close(d.ks, 0.2, 1.0, 1e-15, "KS");
@@ -77,7 +77,7 @@ fn shifted_gaussians() {
     };
     let law = |mean: f64| Masses::from_cdf(&bins, |x| normal::cdf((x - mean) / 0.5));
     for shift in [0.05, 0.3, 1.0] {
-        let d = Distances::between(&law(-0.5 * shift), &law(0.5 * shift), &bins);
+        let d = Distances::between(&law(-0.5 * shift), &law(0.5 * shift), &bins.into());
         let overlap = 2.0 * normal::cdf(0.5 * shift / 0.5) - 1.0;
         close(d.w1, shift, 1.0, 1e-9, "W1");
         // The crossing at 0 is a bin edge: no mass is lost in a bin.
@@ -95,12 +95,12 @@ fn bounds_and_symmetry() {
     };
     let (a, b) = (histogram(1, 12), histogram(2, 12));
     let (d, e) = (
-        Distances::between(&a, &b, &bins),
-        Distances::between(&b, &a, &bins),
+        Distances::between(&a, &b, &bins.into()),
+        Distances::between(&b, &a, &bins.into()),
     );
     assert_eq!(d, e);
     assert!(d.ks <= 1.0 && d.tv <= 1.0 && d.w1 <= 2.0 * d.ks);
-    let zero = Distances::between(&a, &a, &bins);
+    let zero = Distances::between(&a, &a, &bins.into());
     assert_eq!((zero.tv, zero.w1, zero.ks), (0.0, 0.0, 0.0));
 }
 
@@ -148,6 +148,7 @@ fn noise_floor_is_the_distance_to_the_truth() {
                 |(), i| {
                     Ok(Member {
                         masses: histogram(100 + repeat * members + i, cells),
+                        values: Vec::new(),
                         unresolved: 0.0,
                         folds: false,
                         seconds: (0.0, 0.0),
@@ -156,7 +157,7 @@ fn noise_floor_is_the_distance_to_the_truth() {
                 |_| Ok(()),
             )
             .unwrap();
-        direct.push(Distances::between(&ensemble.mean(), &truth, &bins));
+        direct.push(Distances::between(&ensemble.mean(), &truth, &bins.into()));
         if repeat < 60 {
             floors.push(ensemble.noise_floor());
         }
@@ -205,6 +206,7 @@ fn ensemble_statistics_are_those_of_its_members() {
             |(), i| {
                 Ok(Member {
                     masses: all[i as usize].clone(),
+                    values: Vec::new(),
                     unresolved: 0.25,
                     folds: i % 2 == 0,
                     seconds: (1.0, 2.0),
@@ -312,6 +314,7 @@ fn gap_masses_have_bootstrap_errors() {
         let member = |(): &mut (), i| {
             Ok(Member {
                 masses: mixed(i, share),
+                values: Vec::new(),
                 unresolved: 0.0,
                 folds: false,
                 seconds: (0.0, 0.0),

@@ -139,7 +139,7 @@ fn sampled(kappa: f64, t_min: f64, steps: usize) -> (Masses, NoiseFloor) {
     let spec = vkernel::spec::load(&experiment_file("naive.toml"), &overrides, None).unwrap();
     let experiment = &spec.cases[0].experiment;
     let monte_carlo = MonteCarlo::new(experiment, 17 + steps as u64);
-    let mut ensemble = Ensemble::new(monte_carlo.bins());
+    let mut ensemble = Ensemble::new(monte_carlo.readout().grid.clone());
     ensemble
         .extend(
             100,

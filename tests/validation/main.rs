@@ -3,6 +3,7 @@
 
 mod any_fp;
 mod closed_forms;
+mod cloud;
 mod common;
 mod compare;
 mod densities;

@@ -1,10 +1,12 @@
 //! Gaussian fluctuations around the mean path, and their back-reaction on mean and variance (theory section 6;
 //! derivations/06-semiclassical.md and 15-loop-corrections.md).
 
+mod cloud;
 mod loops;
 mod smear;
 mod tangents;
 
+pub use cloud::semiclassical_cloud;
 pub use loops::{LARGE_PARAMETER, LoopTerms, loop_terms};
 pub use tangents::{FlowTangents, flow_tangents};
 

@@ -29,7 +29,7 @@ use crate::statistics::{
 const MEAN_DRAWS: u64 = 1024;
 
 /// The statistics a case asks for.
-enum Statistics<'a> {
+pub(super) enum Statistics<'a> {
     Sandwich(Sandwich),
     Equivalent(Box<Equivalent<'a>>),
     Layered {
@@ -39,15 +39,15 @@ enum Statistics<'a> {
 }
 
 /// Everything the methods share.
-struct Job<'a> {
-    experiment: &'a Experiment,
-    problem: &'a Problem,
-    family: &'a Linear,
-    training: &'a Training,
-    generator: Generator<'a>,
-    case: usize,
-    seed_of_layers: u64,
-    statistics: Statistics<'a>,
+pub(super) struct Job<'a> {
+    pub(super) experiment: &'a Experiment,
+    pub(super) problem: &'a Problem,
+    pub(super) family: &'a Linear,
+    pub(super) training: &'a Training,
+    pub(super) generator: Generator<'a>,
+    pub(super) case: usize,
+    pub(super) seed_of_layers: u64,
+    pub(super) statistics: Statistics<'a>,
 }
 
 /// Computes every method of the case.
@@ -84,6 +84,9 @@ pub(super) fn predict(
         statistics,
         seed_of_layers,
     };
+    if experiment.problem.dim() > 1 {
+        return job.in_space(seed, grow, set);
+    }
     let started = Instant::now();
     let (reference, quadrature) = job.reference()?;
     let reference_seconds = started.elapsed().as_secs_f64();
@@ -119,18 +122,23 @@ pub(super) fn predict(
         }
         set.insert(method, estimate, ensemble, seconds);
     }
-    if let (Statistics::Equivalent(_), Some(mean), Some(field)) = (
-        &job.statistics,
-        set.by_method.get(&Method::MeanField),
-        set.by_method.get(&Method::GaussianField),
-    ) {
-        let effect = total_variation(&mean.estimate.masses, &field.estimate.masses);
-        set.closure = Some(Closure::Gaussian { effect });
-    }
+    job.assess_closure(&mut set);
     Ok(set)
 }
 
 impl<'a> Job<'a> {
+    /// Without a layer the field's whole effect bounds what its being Gaussian is off by.
+    pub(super) fn assess_closure(&self, set: &mut PredictionSet) {
+        if let (Statistics::Equivalent(_), Some(mean), Some(field)) = (
+            &self.statistics,
+            set.by_method.get(&Method::MeanField),
+            set.by_method.get(&Method::GaussianField),
+        ) {
+            let effect = total_variation(&mean.estimate.masses, &field.estimate.masses);
+            set.closure = Some(Closure::Gaussian { effect });
+        }
+    }
+
     fn push(&self, weights: &DVector<f64>) -> Result<(Estimate, PushForward), RunError> {
         let denoiser = LinearDenoiser {
             family: self.family,
@@ -141,7 +149,7 @@ impl<'a> Job<'a> {
             self.problem,
             self.generator.flow(),
             &denoiser,
-            &self.generator.bins,
+            self.generator.bins(),
         )
         .map_err(failed(self.case, Method::MeanField))
     }
@@ -231,7 +239,7 @@ impl<'a> Job<'a> {
             self.generator.flow(),
             self.statistics.gaussian(),
             one_loop,
-            &self.generator.bins,
+            self.generator.bins(),
         )
         .map_err(failed(self.case, Method::Semiclassical))?;
         describe_loops(&solution, set);
@@ -247,7 +255,7 @@ impl<'a> Job<'a> {
             .map_err(|e| failed(e.into()))?;
         let sigma = self.problem.diffusion.sigma(self.problem.t_max);
         let predict = &self.experiment.predict;
-        let bins = &self.generator.bins;
+        let bins = self.generator.bins();
         let solution =
             saddle_density(&action, sigma, predict.starts, seed, bins).map_err(&failed)?;
         saddles::describe(&solution, self.generator.times(), set);
@@ -280,7 +288,7 @@ impl<'a> Job<'a> {
         })
     }
 
-    fn gaussian_field(
+    pub(super) fn gaussian_field(
         &self,
         seed: u64,
         grow: &mut Grow<'_>,
@@ -301,7 +309,7 @@ impl<'a> Job<'a> {
         self.grow(Method::GaussianField, &field, grow)
     }
 
-    fn sample_sum(
+    pub(super) fn sample_sum(
         &self,
         equivalent: &Equivalent<'_>,
         seed: u64,
@@ -327,7 +335,7 @@ impl<'a> Job<'a> {
     }
 }
 
-fn sampled(ensemble: &Ensemble) -> Estimate {
+pub(super) fn sampled(ensemble: &Ensemble) -> Estimate {
     Estimate {
         masses: ensemble.mean(),
         errors: vec![
@@ -365,7 +373,7 @@ impl<'a> Statistics<'a> {
     }
 
     /// Mean and covariance without a layer.
-    fn gaussian(&self) -> &WeightStatistics {
+    pub(super) fn gaussian(&self) -> &WeightStatistics {
         match self {
             Self::Sandwich(s) => &s.weights,
             Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => &e.weights,
@@ -373,7 +381,7 @@ impl<'a> Statistics<'a> {
     }
 
     /// Mean weights on the last two quadratures.
-    fn quadratures(&self) -> (&DVector<f64>, &DVector<f64>) {
+    pub(super) fn quadratures(&self) -> (&DVector<f64>, &DVector<f64>) {
         match self {
             Self::Sandwich(s) => (&s.weights.mean, &s.coarser.mean),
             Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => {
@@ -383,7 +391,7 @@ impl<'a> Statistics<'a> {
     }
 
     /// Relative change of the statistics between the last two quadratures.
-    fn change(&self) -> f64 {
+    pub(super) fn change(&self) -> f64 {
         match self {
             Self::Sandwich(s) => s.refinement.change,
             Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => e.refinement.change,
@@ -405,7 +413,7 @@ impl<'a> Statistics<'a> {
 }
 
 /// Mean weights over either half of so many draws.
-fn mean_weights(
+pub(super) fn mean_weights(
     layer: &QuenchedLayer<'_>,
     seed: u64,
 ) -> Result<[DVector<f64>; 2], StatisticsError> {

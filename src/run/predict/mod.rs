@@ -2,6 +2,7 @@
 
 mod linear;
 mod saddles;
+mod space;
 
 use std::time::Instant;
 
@@ -10,7 +11,8 @@ use serde_json::json;
 use super::RunError;
 use super::prediction::{Grow, PredictionSet, failed};
 use crate::density::{
-    DensityError, Estimate, Generator, WhiteNoise, fokker_planck, mean_field, white_saddle,
+    DensityError, Estimate, Generator, WhiteNoise, cloud_density, cloud_estimate, fokker_planck,
+    mean_field, white_saddle,
 };
 use crate::experiment::{Experiment, Method, Process};
 use crate::family::{ExactDenoiser, Family};
@@ -24,7 +26,7 @@ pub fn predict_case(
 ) -> Result<PredictionSet, RunError> {
     match &experiment.family {
         Family::Linear(family) => linear::predict(experiment, family, case, seed, grow),
-        Family::Naive(naive) => predict_naive(experiment, naive.kappa, case),
+        Family::Naive(naive) => predict_naive(experiment, naive.kappa, case, seed),
     }
 }
 
@@ -32,15 +34,24 @@ fn predict_naive(
     experiment: &Experiment,
     kappa: f64,
     case: usize,
+    seed: &dyn Fn(Method) -> u64,
 ) -> Result<PredictionSet, RunError> {
     let problem = &experiment.problem;
     let generator = Generator::new(experiment);
     let mut set = PredictionSet::default();
     for &method in &experiment.predict.methods {
         let started = Instant::now();
+        if problem.dim() > 1 && method == Method::MeanField {
+            let exact = ExactDenoiser { problem };
+            let cloud = cloud_density(&generator, &exact, usize::MAX, seed(method))
+                .map_err(failed(case, method))?;
+            let seconds = started.elapsed().as_secs_f64();
+            set.insert_cloud(method, cloud_estimate(&cloud), cloud, seconds);
+            continue;
+        }
         let estimate = match method {
             Method::FokkerPlanck => {
-                let solution = fokker_planck(problem, noise(experiment, kappa), &generator.bins)
+                let solution = fokker_planck(problem, noise(experiment, kappa), generator.bins())
                     .map_err(failed(case, method))?;
                 set.diagnostics.insert(
                     "fokker-planck".into(),
@@ -59,7 +70,7 @@ fn predict_naive(
             },
             _ => {
                 let exact = ExactDenoiser { problem };
-                let (estimate, _) = mean_field(problem, generator.flow(), &exact, &generator.bins)
+                let (estimate, _) = mean_field(problem, generator.flow(), &exact, generator.bins())
                     .map_err(failed(case, method))?;
                 estimate
             }
@@ -90,7 +101,7 @@ fn white_saddles(
         noise(experiment, kappa),
         experiment.sampler.scheme,
         generator.times(),
-        &generator.bins,
+        generator.bins(),
         experiment.predict.starts,
     );
     let solution = match solution {

@@ -14,10 +14,17 @@ impl Resolver<'_> {
     /// The data distribution. Equal weights stay unwritten: their rounded list would not sum to exactly 1.
     pub(super) fn data(&mut self, raw: &mut RawData, tree: &Value) -> Result<Data, Fault> {
         let (kind, keys): (_, &[&str]) = match raw.kind {
-            DataKind::Points => ("points", &["kind", "points", "weights"]),
+            DataKind::Points => ("points", &["kind", "points", "weights", "rotation"]),
             DataKind::Mixture => (
                 "mixture",
-                &["kind", "means", "stds", "covariances", "weights"],
+                &[
+                    "kind",
+                    "means",
+                    "stds",
+                    "covariances",
+                    "weights",
+                    "rotation",
+                ],
             ),
             DataKind::File => (
                 "file",
@@ -27,31 +34,42 @@ impl Resolver<'_> {
                     "columns",
                     "standardize",
                     "pca",
+                    "scale",
                     "max_rows",
+                    "rotation",
                     "checksum",
                 ],
             ),
         };
         let kind = format!("data.kind = {kind:?}");
         refuse_inapplicable(tree, &FieldPath::of("data"), &kind, keys)?;
-        match raw.kind {
+        let data = match raw.kind {
             DataKind::Points => {
                 let points = required(raw.points.as_ref(), "points")?;
                 Data::points(points, raw.weights.as_deref()).map_err(|e| fault(e, "points"))
             }
             DataKind::Mixture => mixture(raw),
             DataKind::File => self.file(raw),
+        }?;
+        match raw.rotation {
+            None => Ok(data),
+            Some(degrees) => {
+                check("data.rotation", degrees.is_finite() && data.dim() == 2)?;
+                Ok(data.rotated(degrees))
+            }
         }
     }
 
     fn file(&mut self, raw: &mut RawData) -> Result<Data, Fault> {
         check("data.max_rows", raw.max_rows != Some(0))?;
         check("data.pca", raw.pca != Some(0))?;
+        check("data.scale", raw.scale.is_none_or(f64::is_normal))?;
         let request = FileRequest {
             path: required(raw.path.as_ref(), "path")?,
             base_dir: self.base_dir,
             columns: raw.columns.as_deref(),
             standardize: *raw.standardize.get_or_insert(false),
+            scale: *raw.scale.get_or_insert(1.0),
             pca: raw.pca,
             max_rows: raw.max_rows,
             checksum: raw.checksum.as_deref(),

@@ -65,11 +65,14 @@ impl<'a> Resolver<'a> {
         let sampler = sampler::resolve(raw.sampler.get_or_insert_default(), tree, &family)?;
         require_signal(tree, &problem, &family, &sampler)?;
         let raw_monte_carlo = raw.monte_carlo.get_or_insert_default();
-        let monte_carlo = monte_carlo::resolve(raw_monte_carlo, &family, &sampler)?;
+        let monte_carlo = monte_carlo::resolve(raw_monte_carlo, &problem, &family, &sampler)?;
         let raw_predict = raw.predict.get_or_insert_default();
-        let predict =
-            predict::resolve(raw_predict, tree, &family, &sampler, &monte_carlo, &output)?;
-        require_one_dimension(&problem)?;
+        let setting = predict::Setting {
+            dim: problem.dim(),
+            family: &family,
+            sampler: &sampler,
+        };
+        let predict = predict::resolve(raw_predict, tree, &setting, &monte_carlo, &output)?;
         let resolved = serde_json::to_value(&raw)
             .map_err(|e| Fault::at(FieldPath::default(), e.to_string()).allowed("a finite spec"))?;
         let experiment = Experiment {
@@ -115,15 +118,6 @@ fn check_at(path: FieldPath, ok: bool) -> Result<(), Fault> {
 fn count(path: &str, value: u64, low: u64, high: u64) -> Result<usize, Fault> {
     check(path, (low..=high).contains(&value))?;
     usize::try_from(value).map_err(|_| refuse(FieldPath::of(path)))
-}
-
-/// This version's solvers work on the line. Remove this check when they no longer do: nothing before it assumes D = 1.
-fn require_one_dimension(problem: &Problem) -> Result<(), Fault> {
-    match problem.dim() {
-        1 => Ok(()),
-        dim => Err(Fault::at(FieldPath::of("data"), format!("D = {dim}"))
-            .allowed("D = 1: this version solves one-dimensional data; data.columns or data.pca can reduce a file")),
-    }
 }
 
 /// Where the signal is gone (alpha = 0), neither a score nor a noise prediction determines x0, and D_t is infinite.

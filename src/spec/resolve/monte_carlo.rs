@@ -3,6 +3,7 @@
 use super::{check, count};
 use crate::experiment::{MonteCarloOptions, Process, SamplerOptions, Start};
 use crate::family::Family;
+use crate::problem::Problem;
 use crate::spec::error::Fault;
 use crate::spec::path::FieldPath;
 use crate::spec::raw::RawMonteCarlo;
@@ -10,6 +11,7 @@ use crate::spec::raw::RawMonteCarlo;
 /// The Monte Carlo side.
 pub(super) fn resolve(
     raw: &mut RawMonteCarlo,
+    problem: &Problem,
     family: &Family,
     sampler: &SamplerOptions,
 ) -> Result<MonteCarloOptions, Fault> {
@@ -33,7 +35,9 @@ pub(super) fn resolve(
         );
     }
     let (default_particles, least) = match start {
-        Start::Stratified => (256, 32),
+        Start::Stratified if problem.dim() == 1 => (256, 32),
+        // A histogram of points, not a chain of quantiles.
+        Start::Stratified => (2048, 32),
         Start::Random => (4096, 8),
     };
     let models = *raw.models.get_or_insert(default_models);

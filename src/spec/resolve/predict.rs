@@ -18,16 +18,23 @@ const DRAWS: u64 = 2000;
 const STARTS: u64 = 64;
 const TOLERANCE: f64 = 0.02;
 
+/// What decides which methods apply.
+#[derive(Clone, Copy)]
+pub(super) struct Setting<'a> {
+    pub dim: usize,
+    pub family: &'a Family,
+    pub sampler: &'a SamplerOptions,
+}
+
 /// The theory side.
 pub(super) fn resolve(
     raw: &mut RawPredict,
     tree: &Value,
-    family: &Family,
-    sampler: &SamplerOptions,
+    setting: &Setting<'_>,
     monte_carlo: &MonteCarloOptions,
     output: &OutputOptions,
 ) -> Result<PredictOptions, Fault> {
-    let Family::Linear(_) = family else {
+    let Family::Linear(_) = setting.family else {
         let path = FieldPath::of("predict");
         refuse_inapplicable(
             tree,
@@ -35,7 +42,7 @@ pub(super) fn resolve(
             "model.kind = \"naive\"",
             &["methods", "starts"],
         )?;
-        let methods = methods(raw, family, sampler, None)?;
+        let methods = methods(raw, setting, None)?;
         return Ok(PredictOptions {
             statistics: None,
             starts: starts(raw, &methods)?,
@@ -50,9 +57,9 @@ pub(super) fn resolve(
     let one_loop = *raw.one_loop.get_or_insert(false);
     let default = default_statistics(raw, one_loop);
     let statistics = *raw.statistics.get_or_insert(default);
-    let methods = methods(raw, family, sampler, Some(statistics))?;
+    let methods = methods(raw, setting, Some(statistics))?;
     if one_loop {
-        check_one_loop(&methods, sampler)?;
+        check_one_loop(&methods, setting)?;
     }
     let starts = starts(raw, &methods)?;
     let gap = gap(raw, &methods, output)?;
@@ -138,7 +145,24 @@ fn default_statistics(raw: &RawPredict, one_loop: bool) -> StatisticsKind {
 }
 
 /// The methods that apply, and the setting that decides it.
-fn applicable(
+fn applicable(setting: &Setting<'_>, statistics: Option<StatisticsKind>) -> (Vec<Method>, String) {
+    let (methods, because) = on_the_line(setting.family, setting.sampler, statistics);
+    // Saddles are found on the line, the Fokker-Planck equation is solved up to the plane.
+    let dim = setting.dim;
+    let solved = |m: &Method| match m {
+        Method::Saddle => dim == 1,
+        Method::FokkerPlanck => dim <= 2,
+        _ => true,
+    };
+    let methods = methods.iter().copied().filter(solved).collect();
+    match dim {
+        1 => (methods, because),
+        _ => (methods, format!("D = {dim}, {because}")),
+    }
+}
+
+/// The same whatever the dimension.
+fn on_the_line(
     family: &Family,
     sampler: &SamplerOptions,
     statistics: Option<StatisticsKind>,
@@ -197,12 +221,15 @@ fn applicable(
 
 fn methods(
     raw: &mut RawPredict,
-    family: &Family,
-    sampler: &SamplerOptions,
+    setting: &Setting<'_>,
     statistics: Option<StatisticsKind>,
 ) -> Result<Vec<Method>, Fault> {
     let path = FieldPath::of("predict.methods");
-    let (applicable, setting) = applicable(family, sampler, statistics);
+    let (applicable, setting) = applicable(setting, statistics);
+    if applicable.is_empty() {
+        return Err(Fault::at(FieldPath::of("sampler"), setting)
+            .allowed("a model and a sampler that some method applies to: proxy noise and the reverse SDE with the exact score are solved in D <= 2"));
+    }
     let methods = raw.methods.get_or_insert_with(|| {
         let unasked = |m: &&Method| **m != Method::Saddle;
         applicable.iter().filter(unasked).copied().collect()
@@ -224,14 +251,17 @@ fn methods(
     Ok(methods.clone())
 }
 
-fn check_one_loop(methods: &[Method], sampler: &SamplerOptions) -> Result<(), Fault> {
+fn check_one_loop(methods: &[Method], setting: &Setting<'_>) -> Result<(), Fault> {
     let path = FieldPath::of("predict.one_loop");
     if !methods.contains(&Method::Semiclassical) {
         return Err(Fault::value(path).allowed(
             "false without the method \"semiclassical\", which the correction belongs to",
         ));
     }
-    if !matches!(sampler.scheme, Scheme::Euler | Scheme::Ddim) {
+    if setting.dim > 1 {
+        return Err(Fault::value(path).allowed("false in more than one dimension"));
+    }
+    if !matches!(setting.sampler.scheme, Scheme::Euler | Scheme::Ddim) {
         return Err(
             Fault::value(path).allowed("false unless sampler.scheme is \"euler\" or \"ddim\"")
         );

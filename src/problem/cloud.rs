@@ -1,0 +1,505 @@
+//! The posterior of the clean point at many positions of one time, in any dimension: the inner loop of the exact denoiser
+//! and of averages over x_t where D >= 2 (D2.3).
+//!
+//! Positions lie in one flat slice, coordinate-major: `x[i * n + k]` is coordinate i of point k. Points are treated
+//! [`LANES`] at a time, each lane by itself: a point's result has the same bits in whatever company it is computed.
+
+use nalgebra::DMatrix;
+
+use super::{Component, Problem};
+use crate::numerics::exp::exp_lanes;
+
+/// Points treated together.
+const LANES: usize = 8;
+
+/// One number of each point treated together.
+type Lanes = [f64; LANES];
+
+/// Posterior moments of x0 given x_t at n points, all coordinate-major: entry e of point k stands at `e * n + k`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CloudMoments {
+    /// ln p(x|t), length n.
+    pub log_density: Vec<f64>,
+    /// E[x0|x,t], length D n.
+    pub mean: Vec<f64>,
+    /// Cov(x0|x,t), length D^2 n; entry (i, j) is e = i D + j. A sum of positive terms, relatively accurate also where
+    /// it is tiny.
+    pub covariance: Vec<f64>,
+    /// grad ln p(x|t), length D n (T2).
+    pub score: Vec<f64>,
+}
+
+/// The noised mixture at one time in any dimension. Agrees with [`super::posterior`] (tested).
+#[derive(Debug, Clone)]
+pub struct CloudPosterior {
+    dim: usize,
+    alpha: f64,
+    sigma2: f64,
+    /// ln of weight times the Gaussian's normalisation, per component.
+    log_norm: Vec<f64>,
+    /// Means of x0, component by component (M x D).
+    means: Vec<f64>,
+    /// Means alpha m of x_t (M x D).
+    centres: Vec<f64>,
+    /// `None` where all components are point masses.
+    widths: Option<Widths>,
+    /// Components whose log weight is this far below the largest leave the mean as it is, all of them together.
+    cut: f64,
+}
+
+/// What the covariances Sigma_k of the components give, with M_k = alpha^2 Sigma_k + sigma^2 I.
+#[derive(Debug, Clone)]
+struct Widths {
+    /// R_k with R_k^T R_k = M_k^-1.
+    whiten: Maps,
+    /// M_k^-1.
+    precision: Maps,
+    /// alpha Sigma_k M_k^-1: how the conditional mean follows x.
+    gain: Maps,
+    /// Cov(x0|x,k) = sigma^2 Sigma_k M_k^-1.
+    own: Maps,
+}
+
+/// One D x D matrix per component, or only their diagonals.
+#[derive(Debug, Clone)]
+struct Maps {
+    dim: usize,
+    diagonal: bool,
+    entries: Vec<f64>,
+}
+
+impl Maps {
+    /// From the eigenvalues f(v) on the components' axes; `turned` leaves out the way back from the axes.
+    fn new(components: &[Component], turned: bool, f: impl Fn(f64) -> f64) -> Self {
+        let dim = components[0].mean.len();
+        let diagonal = components.iter().all(|c| c.axes.is_none());
+        let mut entries = Vec::new();
+        for c in components {
+            let values = c.variances.map(&f);
+            match &c.axes {
+                _ if diagonal => entries.extend(&values),
+                None => entries.extend(&DMatrix::from_diagonal(&values)),
+                Some(axes) => {
+                    let mut matrix = DMatrix::from_diagonal(&values) * axes.transpose();
+                    if !turned {
+                        matrix = axes * matrix;
+                    }
+                    // By rows.
+                    entries.extend(&matrix.transpose());
+                }
+            }
+        }
+        Self {
+            dim,
+            diagonal,
+            entries,
+        }
+    }
+
+    /// The matrix of component k times `y`.
+    #[inline]
+    fn apply(&self, k: usize, y: &[Lanes], out: &mut [Lanes]) {
+        let dim = self.dim;
+        if self.diagonal {
+            let entries = &self.entries[k * dim..][..dim];
+            for ((out, y), v) in out.iter_mut().zip(y).zip(entries) {
+                *out = y.map(|y| v * y);
+            }
+            return;
+        }
+        let rows = self.entries[k * dim * dim..][..dim * dim].chunks_exact(dim);
+        for (out, row) in out.iter_mut().zip(rows) {
+            let mut sum = [0.0; LANES];
+            for (y, v) in y.iter().zip(row) {
+                add_scaled(&mut sum, y, *v);
+            }
+            *out = sum;
+        }
+    }
+
+    /// Entry (i, j) of component k.
+    fn entry(&self, k: usize, i: usize, j: usize) -> f64 {
+        match (self.diagonal, i == j) {
+            (true, true) => self.entries[k * self.dim + i],
+            (true, false) => 0.0,
+            (false, _) => self.entries[(k * self.dim + i) * self.dim + j],
+        }
+    }
+}
+
+/// sum += v y in every lane.
+#[inline(always)]
+fn add_scaled(sum: &mut Lanes, y: &Lanes, v: f64) {
+    for (sum, y) in sum.iter_mut().zip(y) {
+        *sum += v * y;
+    }
+}
+
+/// sum += w y, lane by lane.
+#[inline(always)]
+fn add_product(sum: &mut Lanes, w: &Lanes, y: &Lanes) {
+    for ((sum, w), y) in sum.iter_mut().zip(w).zip(y) {
+        *sum += w * y;
+    }
+}
+
+/// Points treated together, with room for what is computed of them.
+struct Block {
+    x: Vec<Lanes>,
+    /// Per component ln p(k, x|t), later its weight relative to the largest.
+    logs: Vec<Lanes>,
+    misfit: Vec<Lanes>,
+    value: Vec<Lanes>,
+    slope: Vec<Lanes>,
+}
+
+impl Block {
+    fn new(posterior: &CloudPosterior) -> Self {
+        let zeros = vec![[0.0; LANES]; posterior.dim];
+        Self {
+            logs: vec![[0.0; LANES]; posterior.log_norm.len()],
+            x: zeros.clone(),
+            misfit: zeros.clone(),
+            value: zeros.clone(),
+            slope: zeros,
+        }
+    }
+
+    /// Takes the points from `start` on; where fewer are left the last of them fills the lanes.
+    fn load(&mut self, x: &[f64], n: usize, start: usize) {
+        for (i, lanes) in self.x.iter_mut().enumerate() {
+            *lanes = std::array::from_fn(|l| x[i * n + (start + l).min(n - 1)]);
+        }
+    }
+}
+
+/// Puts the lanes that stand for points `start..n` into row `row` of `out`.
+fn store(out: &mut [f64], n: usize, row: usize, start: usize, lanes: &Lanes) {
+    let count = LANES.min(n - start);
+    out[row * n + start..][..count].copy_from_slice(&lanes[..count]);
+}
+
+impl CloudPosterior {
+    /// Prepares time `t`.
+    pub fn new(problem: &Problem, t: f64) -> Self {
+        let (alpha, sigma2) = (problem.diffusion.alpha(t), problem.diffusion.sigma2(t));
+        let data = &problem.data;
+        let components = data.components();
+        let spread = |v: f64| alpha * alpha * v + sigma2;
+        let log_norm = components
+            .iter()
+            .zip(data.log_weights())
+            .map(|(c, log_weight)| {
+                let logs = c.variances.iter();
+                let logs = logs.map(|v| (2.0 * std::f64::consts::PI * spread(*v)).ln());
+                log_weight - 0.5 * logs.sum::<f64>()
+            })
+            .collect();
+        let means: Vec<f64> = components
+            .iter()
+            .flat_map(|c| c.mean.iter().copied())
+            .collect();
+        let points = components.iter().all(Component::is_point);
+        let maps = |turned, f: &dyn Fn(f64) -> f64| Maps::new(components, turned, f);
+        Self {
+            dim: problem.dim(),
+            alpha,
+            sigma2,
+            log_norm,
+            centres: means.iter().map(|m| alpha * m).collect(),
+            means,
+            widths: (!points).then(|| Widths {
+                whiten: maps(true, &|v| spread(v).sqrt().recip()),
+                precision: maps(false, &|v| spread(v).recip()),
+                gain: maps(false, &|v| alpha * v / spread(v)),
+                own: maps(false, &|v| v * sigma2 / spread(v)),
+            }),
+            // M exp(-cut) = exp(-37) < 2^-53.
+            cut: 37.0 + (components.len() as f64).ln(),
+        }
+    }
+
+    /// Dimension D.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    pub fn alpha(&self) -> f64 {
+        self.alpha
+    }
+
+    pub fn sigma2(&self) -> f64 {
+        self.sigma2
+    }
+
+    /// E[x0|x,t] at the n points of `x`, into `out` (both coordinate-major, length D n).
+    pub fn mean(&self, x: &[f64], out: &mut [f64]) {
+        let n = self.count(x);
+        debug_assert_eq!(out.len(), x.len());
+        let mut block = Block::new(self);
+        let mut mean = vec![[0.0; LANES]; self.dim];
+        for start in (0..n).step_by(LANES) {
+            block.load(x, n, start);
+            let top = self.log_joint(&mut block);
+            let sum = self.weighted_means(&mut block, &top, &mut mean);
+            for (i, mean) in mean.iter().enumerate() {
+                let mean = std::array::from_fn(|l| mean[l] / sum[l]);
+                store(out, n, i, start, &mean);
+            }
+        }
+    }
+
+    /// Log density, mean, covariance and score at the n points of `x` (coordinate-major, length D n). No component is
+    /// left out, so that a covariance of 1e-300 is still that covariance.
+    pub fn moments(&self, x: &[f64]) -> CloudMoments {
+        let (n, dim) = (self.count(x), self.dim);
+        let mut moments = CloudMoments {
+            log_density: vec![0.0; n],
+            mean: vec![0.0; dim * n],
+            covariance: vec![0.0; dim * dim * n],
+            score: vec![0.0; dim * n],
+        };
+        let mut block = Block::new(self);
+        let mut central = Central::new(dim);
+        for start in (0..n).step_by(LANES) {
+            block.load(x, n, start);
+            let top = self.log_joint(&mut block);
+            self.central_moments(&mut block, &top, &mut central);
+            let log_density = std::array::from_fn(|l| top[l] + central.sum[l].ln());
+            store(&mut moments.log_density, n, 0, start, &log_density);
+            for i in 0..dim {
+                store(&mut moments.mean, n, i, start, &central.mean[i]);
+                store(&mut moments.score, n, i, start, &central.score[i]);
+                for j in 0..dim {
+                    let entry = &central.covariance[i.max(j) * dim + i.min(j)];
+                    store(&mut moments.covariance, n, i * dim + j, start, entry);
+                }
+            }
+        }
+        moments
+    }
+
+    fn count(&self, x: &[f64]) -> usize {
+        debug_assert_eq!(x.len() % self.dim, 0);
+        x.len() / self.dim
+    }
+
+    /// Fills `block.logs`; the largest of them per lane.
+    fn log_joint(&self, block: &mut Block) -> Lanes {
+        let dim = self.dim;
+        let mut top = [f64::NEG_INFINITY; LANES];
+        let half = match self.widths {
+            None => 0.5 / self.sigma2,
+            Some(_) => 0.5,
+        };
+        for (k, log) in block.logs.iter_mut().enumerate() {
+            let centre = &self.centres[k * dim..][..dim];
+            let mut square = [0.0; LANES];
+            match &self.widths {
+                None => {
+                    for (x, c) in block.x.iter().zip(centre) {
+                        for (square, x) in square.iter_mut().zip(x) {
+                            *square += (x - c) * (x - c);
+                        }
+                    }
+                }
+                Some(widths) => {
+                    subtract(&block.x, centre, &mut block.misfit);
+                    widths.whiten.apply(k, &block.misfit, &mut block.value);
+                    for z in &block.value {
+                        add_product(&mut square, z, z);
+                    }
+                }
+            }
+            let norm = self.log_norm[k];
+            *log = square.map(|s| norm - half * s);
+            for (top, log) in top.iter_mut().zip(log) {
+                *top = if *log > *top { *log } else { *top };
+            }
+        }
+        top
+    }
+
+    /// Sums of w and of w E[x0|x,k] over the components that count, w relative to the largest weight.
+    fn weighted_means(&self, block: &mut Block, top: &Lanes, mean: &mut [Lanes]) -> Lanes {
+        let (dim, cut) = (self.dim, self.cut);
+        let mut sum = [0.0; LANES];
+        mean.fill([0.0; LANES]);
+        for k in 0..block.logs.len() {
+            let log: Lanes = std::array::from_fn(|l| block.logs[k][l] - top[l]);
+            if log.iter().all(|log| *log < -cut) {
+                continue;
+            }
+            let exp = exp_lanes(&log);
+            let w: Lanes = std::array::from_fn(|l| if log[l] < -cut { 0.0 } else { exp[l] });
+            for (sum, w) in sum.iter_mut().zip(&w) {
+                *sum += w;
+            }
+            if self.widths.is_none() {
+                for (mean, m) in mean.iter_mut().zip(&self.means[k * dim..][..dim]) {
+                    add_scaled(mean, &w, *m);
+                }
+            } else {
+                self.conditional(block, k);
+                for (mean, value) in mean.iter_mut().zip(&block.value) {
+                    add_product(mean, &w, value);
+                }
+            }
+        }
+        sum
+    }
+
+    /// E[x0|x,k] into `block.value` and the score of component k into `block.slope`.
+    #[inline]
+    fn conditional(&self, block: &mut Block, k: usize) {
+        let dim = self.dim;
+        let (mean, centre) = (
+            &self.means[k * dim..][..dim],
+            &self.centres[k * dim..][..dim],
+        );
+        subtract(&block.x, centre, &mut block.misfit);
+        let Some(widths) = &self.widths else {
+            for (i, m) in mean.iter().enumerate() {
+                block.value[i] = [*m; LANES];
+                block.slope[i] = block.misfit[i].map(|y| -y / self.sigma2);
+            }
+            return;
+        };
+        widths.gain.apply(k, &block.misfit, &mut block.value);
+        widths.precision.apply(k, &block.misfit, &mut block.slope);
+        for (i, m) in mean.iter().enumerate() {
+            block.value[i] = block.value[i].map(|shift| m + shift);
+            block.slope[i] = block.slope[i].map(|s| -s);
+        }
+    }
+
+    /// Moments as differences from those of the heaviest component: what the others add keeps its digits, be it 1e-300.
+    fn central_moments(&self, block: &mut Block, top: &Lanes, central: &mut Central) {
+        let dim = self.dim;
+        central.clear();
+        self.heaviest(block, top, central);
+        for k in 0..block.logs.len() {
+            let log: Lanes = std::array::from_fn(|l| block.logs[k][l] - top[l]);
+            let w = exp_lanes(&log);
+            block.logs[k] = w;
+            if w == [0.0; LANES] {
+                continue;
+            }
+            for (sum, w) in central.sum.iter_mut().zip(&w) {
+                *sum += w;
+            }
+            self.conditional(block, k);
+            for i in 0..dim {
+                for l in 0..LANES {
+                    central.shift[i][l] += w[l] * (block.value[i][l] - central.mean[i][l]);
+                    central.turn[i][l] += w[l] * (block.slope[i][l] - central.score[i][l]);
+                }
+            }
+        }
+        for i in 0..dim {
+            for l in 0..LANES {
+                central.shift[i][l] /= central.sum[l];
+                central.turn[i][l] /= central.sum[l];
+            }
+        }
+        self.covariances(block, central);
+        for i in 0..dim {
+            for l in 0..LANES {
+                central.mean[i][l] += central.shift[i][l];
+                central.score[i][l] += central.turn[i][l];
+            }
+        }
+    }
+
+    /// Conditional mean and score of the heaviest component of each lane.
+    fn heaviest(&self, block: &mut Block, top: &Lanes, central: &mut Central) {
+        for l in 0..LANES {
+            // Without a largest weight nothing is defined, and NaN comes out whatever the component.
+            let k = block.logs.iter().position(|log| log[l] == top[l]);
+            self.conditional(block, k.unwrap_or(0));
+            for i in 0..self.dim {
+                central.mean[i][l] = block.value[i][l];
+                central.score[i][l] = block.slope[i][l];
+            }
+        }
+    }
+
+    /// Covariances (lower triangle) from the weights in `block.logs` and the means so far.
+    fn covariances(&self, block: &mut Block, central: &mut Central) {
+        let dim = self.dim;
+        for k in 0..block.logs.len() {
+            let w = block.logs[k];
+            if w == [0.0; LANES] {
+                continue;
+            }
+            self.conditional(block, k);
+            for i in 0..dim {
+                for l in 0..LANES {
+                    let deviation = block.value[i][l] - central.mean[i][l];
+                    block.value[i][l] = deviation - central.shift[i][l];
+                }
+            }
+            for i in 0..dim {
+                for j in 0..=i {
+                    let own = self
+                        .widths
+                        .as_ref()
+                        .map_or(0.0, |all| all.own.entry(k, i, j));
+                    let entry = &mut central.covariance[i * dim + j];
+                    for l in 0..LANES {
+                        let product = block.value[i][l] * block.value[j][l];
+                        entry[l] += w[l] * (product + own);
+                    }
+                }
+            }
+        }
+        for entry in &mut central.covariance {
+            for (entry, sum) in entry.iter_mut().zip(&central.sum) {
+                *entry /= sum;
+            }
+        }
+    }
+}
+
+/// y = x - c.
+#[inline(always)]
+fn subtract(x: &[Lanes], c: &[f64], y: &mut [Lanes]) {
+    for ((y, x), c) in y.iter_mut().zip(x).zip(c) {
+        *y = x.map(|x| x - c);
+    }
+}
+
+/// Sums of one block on the way to its moments.
+struct Central {
+    /// Of the weights relative to the largest.
+    sum: Lanes,
+    /// First those of the heaviest component, then of all.
+    mean: Vec<Lanes>,
+    score: Vec<Lanes>,
+    /// What the other components add to them.
+    shift: Vec<Lanes>,
+    turn: Vec<Lanes>,
+    /// D x D, the lower triangle.
+    covariance: Vec<Lanes>,
+}
+
+impl Central {
+    fn new(dim: usize) -> Self {
+        let zeros = vec![[0.0; LANES]; dim];
+        Self {
+            sum: [0.0; LANES],
+            mean: zeros.clone(),
+            score: zeros.clone(),
+            shift: zeros.clone(),
+            turn: zeros,
+            covariance: vec![[0.0; LANES]; dim * dim],
+        }
+    }
+
+    fn clear(&mut self) {
+        self.sum = [0.0; LANES];
+        for sums in [&mut self.shift, &mut self.turn, &mut self.covariance] {
+            sums.fill([0.0; LANES]);
+        }
+    }
+}
