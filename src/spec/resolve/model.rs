@@ -125,7 +125,14 @@ fn features(
         let path = list.index(i);
         let variable = variable(raw, dim, &path)?;
         let alone = match variable {
-            Variable::All => !sets.has_space() && combine == Combine::Product,
+            Variable::All if combine == Combine::Additive => {
+                return Err(Fault::at(
+                    FieldPath::of("model.combine"),
+                    "\"additive\" with a set of all coordinates",
+                )
+                .allowed("\"product\", or sets of single coordinates"));
+            }
+            Variable::All => !sets.has_space(),
             Variable::Space(_) => sets.joint.is_none(),
             Variable::Time => true,
         };
