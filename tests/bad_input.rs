@@ -320,7 +320,7 @@ fn names() {
             base_with("kind = \"linear\"", "kind = \"mlp\""),
         ),
         (
-            "planned feature",
+            "a set of all coordinates on the line",
             base_with(
                 "kind = \"gaussian\"\ncount = 16\nrange",
                 "kind = \"relu\"\ncount = 16\nrange",
@@ -708,6 +708,91 @@ fn values() {
         ),
     ]);
     insta::assert_snapshot!("values", all);
+}
+
+/// Points in the plane and one set of features, as written.
+fn plane(features: &str) -> String {
+    let plane = data("kind = \"points\"\npoints = [[-1.0, 0.0], [1.0, 0.5]]\n");
+    let start = plane.find("[[model.features]]").unwrap();
+    let end = plane.find("[training]").unwrap();
+    format!("{}{features}\n{}", &plane[..start], &plane[end..])
+}
+
+#[test]
+fn features_of_all_coordinates() {
+    let set = |rest: &str| plane(&format!("[[model.features]]\nof = \"x\"\n{rest}"));
+    let radial = |rest: &str| set(&format!("kind = \"radial\"\n{rest}"));
+    for well in [
+        radial("count = 20"),
+        radial("count = 4\nplacement = \"grid\"\nrange = [-1.0, 1.0]"),
+        radial("centres = [[0.0, 1.0], [1.0, 0.0]]\nlength = 0.5"),
+        set("kind = \"random-fourier\"\ncount = 20\nlength = 0.3\nseed = 4"),
+        set("kind = \"relu\"\ncount = 20\nrange = [-2.0, 2.0]"),
+    ] {
+        let read = parse(&well, Format::Toml, "plane.toml", Path::new(""), &[], None);
+        assert!(read.is_ok(), "{:?}", read.err());
+    }
+    let all = messages(&[
+        ("another kind", set("kind = \"gaussian\"\ncount = 4")),
+        (
+            "a coordinate",
+            radial("count = 4").replace("of = \"x\"", "of = \"x2\""),
+        ),
+        ("no count", set("kind = \"relu\"")),
+        ("no centres", radial("centres = []")),
+        (
+            "centres of another dimension",
+            radial("centres = [[0.0, 1.0], [1.0]]"),
+        ),
+        (
+            "centres and a count",
+            radial("count = 2\ncentres = [[0.0, 1.0]]"),
+        ),
+        (
+            "unknown placement",
+            radial("count = 2\nplacement = \"net\""),
+        ),
+        (
+            "a seed for a grid",
+            radial("count = 2\nplacement = \"grid\"\nseed = 1"),
+        ),
+        (
+            "a grid too fine",
+            radial("count = 200\nplacement = \"grid\""),
+        ),
+        ("no length", radial("count = 2\nlength = 0.0")),
+        (
+            "length out of range",
+            set("kind = \"random-fourier\"\ncount = 2\nlength = 1e-200"),
+        ),
+        (
+            "seed",
+            set("kind = \"relu\"\ncount = 2\nseed = 9007199254740993"),
+        ),
+        ("width", radial("count = 2\nwidth = 0.5")),
+        (
+            "range",
+            set("kind = \"relu\"\ncount = 2\nrange = [1.0, -1.0]"),
+        ),
+        (
+            "two sets",
+            radial("count = 2\n[[model.features]]\nof = \"x1\"\nkind = \"gaussian\"\ncount = 3"),
+        ),
+        (
+            "an additive set of all coordinates",
+            radial("count = 2").replace("predicts", "combine = \"additive\"\npredicts"),
+        ),
+        (
+            "unknown combination",
+            radial("count = 2").replace("predicts", "combine = \"sum\"\npredicts"),
+        ),
+        (
+            "time alone",
+            plane("[[model.features]]\nof = \"t\"\nkind = \"gaussian\"\ncount = 3")
+                .replace("predicts", "combine = \"additive\"\npredicts"),
+        ),
+    ]);
+    insta::assert_snapshot!("features_of_all_coordinates", all);
 }
 
 #[test]

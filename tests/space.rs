@@ -12,7 +12,7 @@ use rand_distr::StandardNormal;
 use rayon::prelude::*;
 use vkernel::experiment::{Process, SamplerOptions, Scheme, Spacing};
 use vkernel::family::features::{
-    Factor, FeatureSet, Features, Fourier, Gaussian, Polynomial, SpaceFeatures,
+    Factor, FeatureSet, Features, Fourier, Gaussian, Joint, Polynomial, SpaceFeatures,
 };
 use vkernel::family::{Linear, LinearDenoiser, SampleRows};
 use vkernel::monte_carlo::{Trainer, model_rng};
@@ -83,6 +83,22 @@ fn elementary_functions_to_a_few_roundings() {
     assert!(elementary::exp(1e300).is_finite());
 }
 
+const BOX: [(f64, f64); 2] = [(-1.5, 1.5), (-1.0, 2.0)];
+
+/// A product of sets of x1, none of x2, Fourier features of x3.
+fn additive() -> SpaceFeatures {
+    let sets = [
+        vec![gaussian(5, -1.5, 1.5, 0.5), polynomial(2, -1.5, 1.5)],
+        vec![],
+        vec![fourier(6, -1.5, 1.5)],
+    ];
+    SpaceFeatures::Additive(sets.into_iter().map(Factor::new).collect())
+}
+
+fn radial() -> Joint {
+    Joint::radial_random(37, &BOX, 0.4, &mut rng(7))
+}
+
 /// Feature sets of two to four coordinates: all ways of evaluation, alone and together.
 fn spaces() -> Vec<(&'static str, SpaceFeatures)> {
     vec![
@@ -137,6 +153,16 @@ fn spaces() -> Vec<(&'static str, SpaceFeatures)> {
                 vec![gaussian(13, -1.5, 1.5, 0.5)],
                 vec![polynomial(4, -1.5, 1.5)],
             ]),
+        ),
+        ("additive", additive()),
+        ("radial", SpaceFeatures::Joint(radial())),
+        (
+            "random Fourier",
+            SpaceFeatures::Joint(Joint::random_fourier(2, 37, 0.4, &mut rng(8))),
+        ),
+        (
+            "rectified",
+            SpaceFeatures::Joint(Joint::relu(37, &BOX, &mut rng(9))),
         ),
     ]
 }
@@ -215,6 +241,103 @@ fn contraction_does_not_depend_on_the_block() {
             "{name}: NaN is lost"
         );
         space.contract(&weights, &[], &mut []);
+    }
+}
+
+/// Every kind against its definition, written out once more.
+#[test]
+fn features_of_all_coordinates_are_what_they_say() {
+    let (x, mut out) = ([0.3, -0.7], [0.0; 37]);
+    let set = radial();
+    set_values(&set, &x, &mut out);
+    for (c, v) in set.vectors().zip(out) {
+        let square = (x[0] - c[0]).powi(2) + (x[1] - c[1]).powi(2);
+        let density = (-square / (2.0 * 0.16)).exp() / (TAU * 0.16);
+        assert!((v - density).abs() <= 1e-13 * density, "{v} {density}");
+        assert!((-1.5..=1.5).contains(&c[0]) && (-1.0..=2.0).contains(&c[1]));
+    }
+    let space = SpaceFeatures::Joint(Joint::radial(&[vec![0.0, 1.0], vec![2.0, 0.0]], 0.5));
+    assert_eq!((space.len(), space.dim(), space.scale(1)), (2, 2, 0.5));
+    let (low, high) = space.support(0).unwrap();
+    let at_edge = (-0.5 * (low / 0.5_f64).powi(2)).exp();
+    assert!(at_edge < 1e-17 && (high - 2.0 + low).abs() < 1e-12);
+
+    // Products of random Fourier features average to the Gaussian kernel; 1/sqrt(m) is their spread.
+    let many = SpaceFeatures::Joint(Joint::random_fourier(2, 100_000, 0.5, &mut rng(1)));
+    let (mut a, mut b) = (vec![0.0; many.len()], vec![0.0; many.len()]);
+    many.values(&[0.1, 0.2], &mut a);
+    many.values(&[0.4, -0.1], &mut b);
+    let kernel: f64 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
+    let expected = (-(0.09 + 0.09) / (2.0 * 0.25_f64)).exp();
+    assert!(
+        (kernel - expected).abs() < 4.0 / 1e5_f64.sqrt(),
+        "{kernel} {expected}"
+    );
+
+    let relu = Joint::relu(1000, &BOX, &mut rng(2));
+    let radius = 0.5 * 18.0_f64.sqrt();
+    let mut mean = 0.0;
+    for (u, b) in relu.vectors().zip(relu.offsets()) {
+        assert!((u[0] * u[0] + u[1] * u[1] - 1.0).abs() < 1e-14);
+        // Height of the plane above the middle of the box.
+        let middle = 0.5 * u[1] + b;
+        assert!(middle.abs() <= radius);
+        mean += middle / 1000.0;
+    }
+    assert!(mean.abs() < 4.0 * radius / 3000.0_f64.sqrt(), "{mean}");
+    let mut values = vec![0.0; 1000];
+    set_values(&relu, &x, &mut values);
+    for ((u, b), v) in relu.vectors().zip(relu.offsets()).zip(values) {
+        assert_eq!(v, (u[0] * x[0] + u[1] * x[1] + b).max(0.0));
+    }
+
+    let sum = additive();
+    let mut out = vec![0.0; sum.len()];
+    sum.values(&[0.3, 9.0, -0.7], &mut out);
+    let mut own = [vec![0.0; 10], vec![0.0; 6]];
+    Factor::new(vec![gaussian(5, -1.5, 1.5, 0.5), polynomial(2, -1.5, 1.5)])
+        .values(0.3, &mut own[0]);
+    fourier(6, -1.5, 1.5).values(-0.7, &mut own[1]);
+    assert_eq!(out, own.concat());
+}
+
+fn set_values(set: &Joint, x: &[f64], out: &mut [f64]) {
+    SpaceFeatures::Joint(set.clone()).values(x, out);
+}
+
+/// Derivatives of every kind against sixth-order differences (error h^6 f^(7)/140).
+#[test]
+fn jacobians_of_every_kind() {
+    for (name, space) in spaces() {
+        let (dim, features) = (space.dim(), space.len());
+        let x: Vec<f64> = (0..dim).map(|i| 0.3 - 0.4 * i as f64).collect();
+        let (mut values, mut plain) = (vec![0.0; features], vec![0.0; features]);
+        let mut jacobian = vec![0.0; dim * features];
+        space.jacobian(&x, &mut values, &mut jacobian);
+        space.values(&x, &mut plain);
+        let largest = plain.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+        for (v, p) in values.iter().zip(&plain) {
+            assert!((v - p).abs() <= 1e-14 * largest, "{name}");
+        }
+        for i in 0..dim {
+            let h = 2e-3 * space.scale(i).min(1.0);
+            let mut slope = vec![0.0; features];
+            for (k, factor) in [(1, 45.0), (2, -9.0), (3, 1.0)] {
+                for sign in [1.0, -1.0] {
+                    let mut y = x.clone();
+                    y[i] += sign * f64::from(k) * h;
+                    space.values(&y, &mut plain);
+                    for (s, p) in slope.iter_mut().zip(&plain) {
+                        *s += sign * factor * p / (60.0 * h);
+                    }
+                }
+            }
+            for (s, d) in slope.iter().zip(&jacobian[i * features..]) {
+                // Seven derivatives of a normal density are at most 106 heights per scale^7.
+                let allowed = largest / space.scale(i).min(1.0) * (1e-12 + 1e-15 / 2e-3);
+                assert!((s - d).abs() <= allowed, "{name}, x{}: {s} {d}", i + 1);
+            }
+        }
     }
 }
 

@@ -257,7 +257,7 @@ fn feature_sets_become_factors() {
     let Family::Linear(linear) = only(&text).family else {
         panic!("not linear")
     };
-    assert_eq!(linear.features.space.len(), 1);
+    assert_eq!(linear.features.space.dim(), 1);
     assert_eq!(linear.features.space_len(), 24);
     assert_eq!(linear.features.len(), 96);
     // Four centres on [t_min, t_max] = [0.01, 1]: spacing 0.33, width one half of it.

@@ -138,7 +138,7 @@ const ALLOWED: &[(&str, &str)] = &[
         "a point: an array of D finite numbers",
     ),
     ("model.features[].centres[][]", "a finite number"),
-    ("model.features[].length", "a finite number > 0"),
+    ("model.features[].length", "a number from 1e-150 to 1e150"),
     ("model.features[].seed", "an integer from 0 to 2^53"),
     ("training", "a table: [training]"),
     ("training.objective", r#""dsm" | "esm""#),

@@ -260,8 +260,8 @@ pub(super) struct RawFeature {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub centres: Option<Vec<Vec<f64>>>,
     /// radial: the standard deviation; default half the spacing of as many centres on a grid. random-fourier: 1/length is the
-    /// standard deviation of each component of w; default a quarter of the mean side of the output range. > 0.
-    #[schemars(extend("exclusiveMinimum" = 0))]
+    /// standard deviation of each component of w; default a quarter of the mean side of the output range.
+    #[schemars(range(min = 1e-150, max = 1e150))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<f64>,
     /// radial with random centres, random-fourier, relu: seed of the features, the same for all models, at most 2^53. Default 0.

@@ -126,7 +126,7 @@ fn range(
 fn length(raw: &mut RawFeature, path: &FieldPath, default: f64) -> Result<f64, Fault> {
     let length = *raw.length.get_or_insert(default);
     // Its square and its inverse enter.
-    let well = length > 0.0 && (length * length).is_normal() && (1.0 / length).is_normal();
+    let well = (1e-150..=1e150).contains(&length);
     check_at(path.key("length"), well)?;
     Ok(length)
 }

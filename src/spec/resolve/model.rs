@@ -112,7 +112,14 @@ impl Sets {
     ) -> Result<(), Fault> {
         let variable = variable(raw, problem.dim(), path)?;
         let alone = match variable {
-            Variable::All => !self.has_space() && self.combine == Combine::Product,
+            Variable::All if self.combine == Combine::Additive => {
+                return Err(Fault::at(
+                    FieldPath::of("model.combine"),
+                    "\"additive\" with a set of all coordinates",
+                )
+                .allowed("\"product\", or sets of single coordinates"));
+            }
+            Variable::All => !self.has_space(),
             Variable::Space(_) => self.joint.is_none(),
             Variable::Time => true,
         };
