@@ -4,7 +4,7 @@ use rand::Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Grid, Masses};
+use super::{Generated, Grid, Masses};
 use crate::compare::NoiseFloor;
 use crate::numerics::random::stream;
 use crate::numerics::sketch::MassSketch;
@@ -69,6 +69,13 @@ impl Ensemble {
             folded: 0,
             seconds: (0.0, 0.0),
         }
+    }
+
+    /// A density that is known as it is, without a spread.
+    pub fn of_one(grid: Grid, generated: Generated) -> Self {
+        let mut ensemble = Self::with_values(grid, generated.values.len());
+        ensemble.add(&generated.member((0.0, 0.0)));
+        ensemble
     }
 
     /// Number of members so far.

@@ -186,12 +186,35 @@ impl<'a> Generator<'a> {
             .collect()
     }
 
-    /// In D >= 2: trajectories from low-discrepancy or random starts, in blocks, read off as they end.
+    /// In D >= 2: trajectories of the process.
     fn generate_cloud<M: Denoiser, R: Rng + ?Sized>(
         &self,
         model: &M,
         rng: &mut R,
     ) -> Result<Reading, DensityError> {
+        self.read_blocks(rng, |x, rng| match self.process {
+            Process::PfOde => Ok(self.flow.flow(model, x).map(|_| ())?),
+            Process::ReverseSde { churn } => {
+                let diffusion = &self.problem.diffusion;
+                Ok(reverse_sde(
+                    model,
+                    diffusion,
+                    self.scheme,
+                    &self.times,
+                    churn,
+                    x,
+                    rng,
+                )?)
+            }
+        })
+    }
+
+    /// In D >= 2: moves low-discrepancy or random starts, in blocks, and reads off where they end.
+    pub fn read_blocks<R: Rng + ?Sized, E>(
+        &self,
+        rng: &mut R,
+        mut travel: impl FnMut(&mut [f64], &mut R) -> Result<(), E>,
+    ) -> Result<Reading, E> {
         let mut reading = self.readout.empty();
         let starts = Starts::new(self, rng);
         let mass = 1.0 / self.particles as f64;
@@ -199,23 +222,7 @@ impl<'a> Generator<'a> {
         while first < self.particles {
             let count = POINTS.min(self.particles - first);
             let mut x = starts.block(first, count, rng);
-            match self.process {
-                Process::PfOde => {
-                    self.flow.flow(model, &mut x)?;
-                }
-                Process::ReverseSde { churn } => {
-                    let diffusion = &self.problem.diffusion;
-                    reverse_sde(
-                        model,
-                        diffusion,
-                        self.scheme,
-                        &self.times,
-                        churn,
-                        &mut x,
-                        rng,
-                    )?;
-                }
-            }
+            travel(&mut x, rng)?;
             self.readout.add(&mut reading, &x, |_| mass);
             first += count;
         }

@@ -1,5 +1,7 @@
 //! Sampling the naive family as it is defined: a fresh clean point at every step (theory T9).
 
+use std::convert::Infallible;
+
 use nalgebra::DVector;
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
@@ -16,6 +18,14 @@ pub fn naive_member<R: Rng + ?Sized>(
     generator: &Generator<'_>,
     rng: &mut R,
 ) -> Generated {
+    if problem.dim() > 1 {
+        let reading = generator.read_blocks(rng, |x, rng| {
+            naive_trajectories(problem, naive, generator.times(), x, rng);
+            Ok::<(), Infallible>(())
+        });
+        let Ok(reading) = reading;
+        return reading.into();
+    }
     let mut x = generator.random_starts(rng);
     naive_trajectories(problem, naive, generator.times(), &mut x, rng);
     generator.count(&x)

@@ -11,8 +11,8 @@ use serde_json::json;
 use super::RunError;
 use super::prediction::{Grow, PredictionSet, failed};
 use crate::density::{
-    DensityError, Estimate, Generator, WhiteNoise, cloud_density, cloud_estimate, fokker_planck,
-    mean_field, white_saddle,
+    DensityError, Ensemble, Estimate, Generated, Generator, WhiteNoise, cloud_density,
+    cloud_estimate, fokker_planck, fokker_planck_plane, mean_field, white_saddle,
 };
 use crate::experiment::{Experiment, Method, Process};
 use crate::family::{ExactDenoiser, Family};
@@ -41,12 +41,17 @@ fn predict_naive(
     let mut set = PredictionSet::default();
     for &method in &experiment.predict.methods {
         let started = Instant::now();
-        if problem.dim() > 1 && method == Method::MeanField {
-            let exact = ExactDenoiser { problem };
-            let cloud = cloud_density(&generator, &exact, usize::MAX, seed(method))
-                .map_err(failed(case, method))?;
-            let seconds = started.elapsed().as_secs_f64();
-            set.insert_cloud(method, cloud_estimate(&cloud), cloud, seconds);
+        if problem.dim() > 1 {
+            let (estimate, cloud) = naive_in_space(
+                experiment,
+                method,
+                kappa,
+                &generator,
+                seed(method),
+                &mut set,
+            )
+            .map_err(failed(case, method))?;
+            set.insert_cloud(method, estimate, cloud, started.elapsed().as_secs_f64());
             continue;
         }
         let estimate = match method {
@@ -78,6 +83,60 @@ fn predict_naive(
         set.insert(method, estimate, None, started.elapsed().as_secs_f64());
     }
     Ok(set)
+}
+
+/// The push-forward through the exact score in D >= 2, or the Fokker-Planck equation in the plane; the spec refuses the rest.
+fn naive_in_space(
+    experiment: &Experiment,
+    method: Method,
+    kappa: f64,
+    generator: &Generator<'_>,
+    seed: u64,
+    set: &mut PredictionSet,
+) -> Result<(Estimate, Ensemble), DensityError> {
+    let problem = &experiment.problem;
+    let (Method::FokkerPlanck, [first, second]) = (method, generator.readout.grid.axes()) else {
+        let exact = ExactDenoiser { problem };
+        let cloud = cloud_density(generator, &exact, usize::MAX, seed)?;
+        return Ok((cloud_estimate(&cloud), cloud));
+    };
+    let solution = fokker_planck_plane(problem, noise(experiment, kappa), [first, second])?;
+    let [rows, columns] = solution.cells.axes;
+    set.diagnostics.insert(
+        "fokker-planck".into(),
+        json!({
+            "mass_error": solution.mass_error,
+            "smallest_cell_mass": solution.smallest,
+            "cells": [rows.cells, columns.cells],
+            "steps": solution.steps,
+        }),
+    );
+    let mut masses = generator.readout.grid.zero();
+    masses.cells[0] = solution.outside;
+    masses.cells[1..=solution.masses.len()].copy_from_slice(&solution.masses);
+    // Everything else is read off the centres of the solution's own cells.
+    let cells = rows.cells * columns.cells;
+    let x: Vec<f64> = (0..cells)
+        .map(|k| rows.centre(k / columns.cells))
+        .chain((0..cells).map(|k| columns.centre(k % columns.cells)))
+        .collect();
+    let mut reading = generator.readout.empty();
+    let weights = &solution.cells.masses;
+    generator.readout.add(&mut reading, &x, |k| weights[k]);
+    let ensemble = Ensemble::of_one(
+        generator.readout.grid.clone(),
+        Generated {
+            masses: masses.clone(),
+            values: reading.values,
+            unresolved: 0.0,
+            folds: false,
+        },
+    );
+    let estimate = Estimate {
+        masses,
+        errors: solution.errors,
+    };
+    Ok((estimate, ensemble))
 }
 
 fn noise(experiment: &Experiment, kappa: f64) -> WhiteNoise {
