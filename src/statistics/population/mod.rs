@@ -36,7 +36,7 @@ pub struct Panel {
 /// How well a population's quadrature must agree with the one before, relative to what the statistics ask for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attainable {
-    /// Changes below this are as good as the rule gets at a bearable size.
+    /// Changes below this show that the last level is as good as statistics need, or as the rule gets at a bearable size.
     pub converged: f64,
     /// Relative change above which the result is refused after the last refinement.
     pub refused: f64,
