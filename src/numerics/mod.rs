@@ -1,6 +1,6 @@
 //! What no crate gives in the form needed here: panel quadrature, accelerated fixed points, sequential dense linear
 //! algebra on nalgebra storage, the normal distribution's shorthand, random streams, low-discrepancy points, streaming
-//! quantiles, a stable hash, symmetric tridiagonal matrices, an exponential for vector lanes.
+//! quantiles, a stable hash, symmetric tridiagonal matrices, elementary functions for vector lanes.
 
 pub mod anderson;
 pub mod elementary;

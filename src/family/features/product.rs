@@ -77,18 +77,40 @@ impl WithSimd for Contraction<'_> {
         if points == 0 {
             return;
         }
-        let share = self.packed.len() / (self.out.len() / points);
         let mut block = Block::new(self.factors);
-        for start in (0..points).step_by(BLOCK) {
-            let used = BLOCK.min(points - start);
-            block.count = used.next_multiple_of(VECTORS * S::F64_LANES);
-            block.fill(simd, self.x, start, used);
-            for (o, packed) in self.packed.chunks_exact(share).enumerate() {
-                block.sum(simd, packed);
-                let out = &mut self.out[o * points + start..][..used];
-                for ((out, sum), e) in out.iter_mut().zip(&block.sum.0).zip(&block.exponential.0) {
-                    *out = sum * e;
-                }
+        let full = points / BLOCK * BLOCK;
+        let mut contraction = self;
+        for start in (0..full).step_by(BLOCK) {
+            contraction.block(simd, &mut block, start, BLOCK, BLOCK);
+        }
+        let used = points - full;
+        if used > 0 {
+            let count = used.next_multiple_of(VECTORS * S::F64_LANES);
+            contraction.block(simd, &mut block, full, used, count);
+        }
+    }
+}
+
+impl<'a> Contraction<'a> {
+    /// The `used` points from `start`; `count` are they rounded up to whole vectors. Inlined twice: a whole block's loops have
+    /// fixed lengths.
+    #[inline(always)]
+    fn block<S: Simd>(
+        &mut self,
+        simd: S,
+        block: &mut Block<'a>,
+        start: usize,
+        used: usize,
+        count: usize,
+    ) {
+        let points = self.x.len() / self.factors.len();
+        let share = self.packed.len() / (self.out.len() / points);
+        block.fill(simd, self.x, start, used, count);
+        for (o, packed) in self.packed.chunks_exact(share).enumerate() {
+            block.sum(simd, packed, count);
+            let out = &mut self.out[o * points + start..][..used];
+            for ((out, sum), e) in out.iter_mut().zip(&block.sum.0).zip(&block.exponential.0) {
+                *out = sum * e;
             }
         }
     }
@@ -98,8 +120,6 @@ impl WithSimd for Contraction<'_> {
 struct Block<'a> {
     factors: &'a [BlockFactor<'a>],
     shared: bool,
-    /// Points, rounded up to whole vectors.
-    count: usize,
     /// Of all factors one after another.
     values: Vec<Lane>,
     exponential: Lane,
@@ -111,7 +131,6 @@ impl<'a> Block<'a> {
         Self {
             factors,
             shared: BlockFactor::share_exponents(factors),
-            count: 0,
             values: vec![Lane::ZERO; factors.iter().map(BlockFactor::len).sum()],
             exponential: Lane::ONE,
             sum: Lane::ZERO,
@@ -120,7 +139,7 @@ impl<'a> Block<'a> {
 
     /// Evaluates all factors at `used` points from `start`.
     #[inline(always)]
-    fn fill<S: Simd>(&mut self, simd: S, x: &[f64], start: usize, used: usize) {
+    fn fill<S: Simd>(&mut self, simd: S, x: &[f64], start: usize, used: usize, count: usize) {
         let points = x.len() / self.factors.len();
         let mut total = Lane::ZERO;
         let mut rest = &mut self.values[..];
@@ -129,13 +148,13 @@ impl<'a> Block<'a> {
             rest = others;
             let mut lane = Lane::ZERO;
             lane.0[..used].copy_from_slice(&x[start..start + used]);
-            factor.values(simd, &lane, self.count, own, &mut total);
+            factor.values(simd, &lane, count, own, &mut total);
             if factor.has_exponent() && !self.shared {
-                for e in &mut total.0[..self.count] {
+                for e in &mut total.0[..count] {
                     *e = exp(*e);
                 }
                 for lane in own {
-                    for (v, e) in lane.0[..self.count].iter_mut().zip(&total.0) {
+                    for (v, e) in lane.0[..count].iter_mut().zip(&total.0) {
                         *v *= e;
                     }
                 }
@@ -143,7 +162,7 @@ impl<'a> Block<'a> {
             }
         }
         if self.shared && self.factors.iter().any(BlockFactor::has_exponent) {
-            for k in 0..self.count {
+            for k in 0..count {
                 self.exponential.0[k] = exp(total.0[k]);
             }
         }
@@ -152,7 +171,7 @@ impl<'a> Block<'a> {
     /// The sum of one output, without the common exponential: the matrix of the last two factors by the registers, the factors
     /// before them one product at a time.
     #[inline(always)]
-    fn sum<S: Simd>(&mut self, simd: S, packed: &[f64]) {
+    fn sum<S: Simd>(&mut self, simd: S, packed: &[f64], count: usize) {
         let (columns, rows) = last_two(self.factors);
         let (before, inner) = self.values.split_at(self.values.len() - columns);
         let (before, outer) = before.split_at(before.len().saturating_sub(rows));
@@ -164,21 +183,21 @@ impl<'a> Block<'a> {
         let leading = &self.factors[..self.factors.len().saturating_sub(2)];
         self.sum = Lane::ZERO;
         if leading.is_empty() {
-            return matrix(simd, packed, outer, inner, self.count, &mut self.sum);
+            return matrix(simd, packed, outer, inner, count, &mut self.sum);
         }
         for (index, packed) in packed.chunks_exact(columns * rows).enumerate() {
             let mut part = Lane::ZERO;
-            matrix(simd, packed, outer, inner, self.count, &mut part);
+            matrix(simd, packed, outer, inner, count, &mut part);
             let (mut index, mut end) = (index, before.len());
             for factor in leading.iter().rev() {
                 end -= factor.len();
                 let value = &before[end + index % factor.len()];
                 index /= factor.len();
-                for (p, v) in part.0[..self.count].iter_mut().zip(&value.0) {
+                for (p, v) in part.0[..count].iter_mut().zip(&value.0) {
                     *p *= v;
                 }
             }
-            for (s, p) in self.sum.0[..self.count].iter_mut().zip(&part.0) {
+            for (s, p) in self.sum.0[..count].iter_mut().zip(&part.0) {
                 *s += p;
             }
         }
