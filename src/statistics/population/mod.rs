@@ -22,7 +22,7 @@ pub enum Population<'a> {
     /// D = 1: Gauss-Legendre panels along the line.
     Line(LinePopulation<'a>),
     /// D >= 2: a grid per time in the plane, scattered points in more dimensions.
-    Space(SpacePopulation<'a>),
+    Space(Box<SpacePopulation<'a>>),
 }
 
 /// A piece of the time axis with the slices inside.
@@ -47,13 +47,13 @@ impl<'a> Population<'a> {
     pub fn new(problem: &Problem, family: &'a Linear, training: &Training, level: u32) -> Self {
         match problem.dim() {
             1 => Self::Line(LinePopulation::new(problem, family, training, level)),
-            dim => Self::Space(SpacePopulation::new(
+            dim => Self::Space(Box::new(SpacePopulation::new(
                 problem,
                 family,
                 training,
                 level,
                 Layout::of(family, dim),
-            )),
+            ))),
         }
     }
 

@@ -30,11 +30,15 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Grids in the plane; factor by factor wherever there are factors.
+    /// Grids in the plane, unless so many features without factors are summed that its nodes cost more than they tell;
+    /// factor by factor wherever there are factors.
     pub fn of(family: &Linear, dim: usize) -> Self {
+        const MOST_WHOLE: usize = 64;
+        let space = &family.features.space;
+        let separable = space.factors().is_some();
         Self {
-            grid: dim == 2,
-            separable: family.features.space.factors().is_some(),
+            grid: dim == 2 && (separable || space.len() <= MOST_WHOLE),
+            separable,
         }
     }
 }
@@ -79,7 +83,8 @@ fn pair_of(i: usize, j: usize, count: usize) -> usize {
 impl<'a> SpacePopulation<'a> {
     /// As [`super::Population::coarsest_nodes`].
     pub fn coarsest_nodes(problem: &Problem, family: &Linear) -> u64 {
-        let per_slice = |t: f64| expected(problem, family, t, problem.dim() == 2);
+        let on_grid = Layout::of(family, problem.dim()).grid;
+        let per_slice = |t: f64| expected(problem, family, t, on_grid);
         // A conversion from f64 saturates.
         (Rule::nodes_per_panel() as f64 * over_panels(problem, family, per_slice)) as u64
     }
