@@ -92,7 +92,9 @@ impl<'a> Readings<'a> {
             let replicates: Vec<f64> = ensemble.value_replicates().iter().map(|v| of(v)).collect();
             let measured = Measured {
                 value: of(&ensemble.values()),
-                se: (ensemble.members() > 1).then(|| bootstrap_error(&replicates)).flatten(),
+                se: (ensemble.members() > 1)
+                    .then(|| bootstrap_error(&replicates))
+                    .flatten(),
             };
             (name.clone(), measured)
         });

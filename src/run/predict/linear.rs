@@ -25,8 +25,9 @@ use crate::statistics::{
     equivalent, sandwich,
 };
 
-/// Layers that the mean weights are averaged over, in two halves.
+/// Layers that the mean weights are averaged over, in two halves; fewer in more dimensions, where there are more weights.
 const MEAN_DRAWS: u64 = 1024;
+const MEAN_DRAWS_IN_SPACE: u64 = 256;
 
 /// The statistics a case asks for.
 pub(super) enum Statistics<'a> {
@@ -73,7 +74,7 @@ pub(super) fn predict(
             }
         })?;
     set.statistics_seconds = started.elapsed().as_secs_f64();
-    statistics.describe(&mut set, training.samples);
+    statistics.describe(&mut set, family, training.samples);
     let job = Job {
         experiment,
         problem: &experiment.problem,
@@ -398,14 +399,14 @@ impl<'a> Statistics<'a> {
         }
     }
 
-    fn describe(&self, set: &mut PredictionSet, samples: usize) {
+    fn describe(&self, set: &mut PredictionSet, family: &Linear, samples: usize) {
         match self {
-            Self::Sandwich(s) => describe_sandwich(s, samples, set),
-            Self::Equivalent(e) => describe_equivalent(e, "equivalent", set),
+            Self::Sandwich(s) => describe_sandwich(s, family, samples, set),
+            Self::Equivalent(e) => describe_equivalent(e, family, "equivalent", set),
             Self::Layered {
                 equivalent, choice, ..
             } => {
-                describe_equivalent(equivalent, "quenched-layer", set);
+                describe_equivalent(equivalent, family, "quenched-layer", set);
                 describe_layer(choice, samples, set);
             }
         }
@@ -417,7 +418,11 @@ pub(super) fn mean_weights(
     layer: &QuenchedLayer<'_>,
     seed: u64,
 ) -> Result<[DVector<f64>; 2], StatisticsError> {
-    let half = MEAN_DRAWS / 2;
+    let draws = match layer.problem().dim() {
+        1 => MEAN_DRAWS,
+        _ => MEAN_DRAWS_IN_SPACE,
+    };
+    let half = draws / 2;
     let mean = |first: u64| -> Result<DVector<f64>, StatisticsError> {
         let parts: Result<Vec<DVector<f64>>, StatisticsError> = (first..first + half)
             .into_par_iter()
@@ -458,7 +463,12 @@ fn describe_loops(solution: &Semiclassical, set: &mut PredictionSet) {
     set.diagnostics.insert("semiclassical".into(), diagnostics);
 }
 
-fn describe_sandwich(sandwich: &Sandwich, samples: usize, set: &mut PredictionSet) {
+fn describe_sandwich(
+    sandwich: &Sandwich,
+    family: &Linear,
+    samples: usize,
+    set: &mut PredictionSet,
+) {
     let ratio = sandwich.effective_features / samples as f64;
     set.closure = Some(Closure::LargeSamples {
         feature_ratio: ratio,
@@ -467,7 +477,7 @@ fn describe_sandwich(sandwich: &Sandwich, samples: usize, set: &mut PredictionSe
         "statistics".into(),
         json!({
             "kind": "sandwich",
-            "features": sandwich.weights.mean.len(),
+            "features": family.features.len(),
             "effective_features": sandwich.effective_features,
             "effective_features_over_samples": ratio,
             "condition": sandwich.condition,
@@ -484,13 +494,18 @@ fn describe_sandwich(sandwich: &Sandwich, samples: usize, set: &mut PredictionSe
     }
 }
 
-fn describe_equivalent(equivalent: &Equivalent<'_>, kind: &str, set: &mut PredictionSet) {
+fn describe_equivalent(
+    equivalent: &Equivalent<'_>,
+    family: &Linear,
+    kind: &str,
+    set: &mut PredictionSet,
+) {
     let fine = &equivalent.fine;
     set.diagnostics.insert(
         "statistics".into(),
         json!({
             "kind": kind,
-            "features": equivalent.weights.mean.len(),
+            "features": family.features.len(),
             "effective_features": fine.effective_features,
             "leverage_iterations": fine.iterations.0,
             "leverage_residual": fine.changes.0,
