@@ -5,8 +5,10 @@ use crate::family::Linear;
 use crate::problem::{Problem, Training};
 
 const MAX_LEVEL: u32 = 3;
-/// Levels beyond the second are for integrands that need them, not for filling the memory.
+/// Levels beyond the second are for integrands that need them, not for filling the memory: on the line, and in more
+/// dimensions, where a level is several times as large and the last one's effect on the density is part of its error.
 const MOST_BYTES: u64 = 4 << 30;
+const MOST_BYTES_IN_SPACE: u64 = 2 << 30;
 
 /// How far the quadrature was refined.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,7 +51,11 @@ pub(super) fn refine<'a, T: AsRef<WeightStatistics>>(
             return Err(StatisticsError::NotFinite);
         }
         let next_bytes = Population::bytes(family, 4 * refinement.nodes as u64);
-        let last = level == MAX_LEVEL || next_bytes > MOST_BYTES;
+        let most_bytes = match problem.dim() {
+            1 => MOST_BYTES,
+            _ => MOST_BYTES_IN_SPACE,
+        };
+        let last = level == MAX_LEVEL || next_bytes > most_bytes;
         if refinement.change <= converged.max(attainable.converged)
             || (last && refinement.change <= attainable.refused)
         {

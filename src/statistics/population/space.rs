@@ -167,7 +167,7 @@ impl<'a> SpacePopulation<'a> {
         match self.layout.grid {
             true => Attainable {
                 converged: 3e-3,
-                refused: 1e-2,
+                refused: 5e-2,
             },
             false => Attainable {
                 converged: 1e-2,
