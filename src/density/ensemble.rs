@@ -85,7 +85,12 @@ impl Ensemble {
 
     /// Bytes that an ensemble holds per bin, whatever the number of members; a value besides needs less.
     pub const fn bytes_per_bin() -> usize {
-        size_of::<f64>() * (REPLICATES + 2) + MassSketch::BYTES
+        Self::bytes_per_value() + MassSketch::BYTES
+    }
+
+    /// Memory that an ensemble takes per value besides.
+    pub const fn bytes_per_value() -> usize {
+        size_of::<f64>() * (REPLICATES + 2)
     }
 
     /// Extends the ensemble to `total` members. `make` computes a member from its index alone (with scratch from `init`,

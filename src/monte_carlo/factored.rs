@@ -8,7 +8,7 @@
 use nalgebra::DMatrix;
 use rand::Rng;
 
-use super::TrainError;
+use super::{TrainError, TrainingCost};
 use crate::family::{Linear, SampleRows};
 use crate::numerics::linalg::{self, CholeskyScratch};
 use crate::problem::Training;
@@ -40,29 +40,93 @@ pub(super) struct FactoredTrainer {
     weights: Vec<f64>,
 }
 
-impl FactoredTrainer {
-    pub(super) fn new(family: &Linear, training: &Training, outputs: usize) -> Self {
+/// What is chosen by the numbers of features and samples.
+struct Plan {
+    sizes: Vec<usize>,
+    features: usize,
+    samples: usize,
+    dual: bool,
+    /// Sums over pairs of space features, and pairs of time features, where pairs are summed.
+    pairs: Option<(usize, usize)>,
+}
+
+impl Plan {
+    fn new(family: &Linear, samples: usize) -> Self {
         let features = &family.features;
         let mut sizes = features.space.factor_sizes();
         sizes.push(features.time.len());
-        let (f, p) = (features.len(), training.samples);
-        let dual = p < f;
-        let pairs = (!dual).then(|| Pairs::new(&sizes)).flatten();
-        let widest = pairs.as_ref().map_or(f, |pairs| pairs.space_sums);
-        let columns = if dual { p } else { chunk(widest).min(p) };
-        let order = if dual { p } else { f };
+        let dual = samples < features.len();
         Self {
-            samples: p,
+            pairs: (!dual).then(|| Pairs::worthwhile(&sizes)).flatten(),
+            sizes,
+            features: features.len(),
+            samples,
+            dual,
+        }
+    }
+
+    /// Order of the system that is solved.
+    fn order(&self) -> usize {
+        self.features.min(self.samples)
+    }
+
+    /// Samples whose factors are held at a time.
+    fn columns(&self) -> usize {
+        let widest = self.pairs.map_or(self.features, |pairs| pairs.0);
+        match self.dual {
+            true => self.samples,
+            false => chunk(widest).min(self.samples),
+        }
+    }
+}
+
+impl FactoredTrainer {
+    pub(super) fn new(family: &Linear, training: &Training, outputs: usize) -> Self {
+        let features = &family.features;
+        let plan = Plan::new(family, training.samples);
+        let (order, columns) = (plan.order(), plan.columns());
+        Self {
+            samples: training.samples,
             ridge: training.ridge,
-            factors: DMatrix::zeros(sizes.iter().sum(), columns),
+            factors: DMatrix::zeros(plan.sizes.iter().sum(), columns),
             targets: DMatrix::zeros(outputs, columns),
             gram: DMatrix::zeros(order, order),
             cholesky: CholeskyScratch::new(order),
             moments: DMatrix::zeros(features.space_len(), outputs * features.time.len()),
-            pairs,
-            weights: vec![0.0; outputs * f],
-            sizes,
+            pairs: plan.pairs.map(|sums| Pairs::new(&plan.sizes, sums)),
+            weights: vec![0.0; outputs * plan.features],
+            sizes: plan.sizes,
             outputs,
+        }
+    }
+
+    /// In the leading terms: what is held, and the products of one chunk besides.
+    pub(super) fn cost(family: &Linear, samples: usize, outputs: usize) -> TrainingCost {
+        let plan = Plan::new(family, samples);
+        let (order, columns) = (plan.order(), plan.columns());
+        let (space, time) = (family.features.space_len(), family.features.time.len());
+        let factors: usize = plan.sizes.iter().sum();
+        let weights = outputs * plan.features;
+        let sums = plan.pairs.map_or(0, |(space_sums, time_sums)| {
+            space_sums * time_sums + space * space / 2
+        });
+        let held = (factors + outputs) * columns + order * order + 2 * weights + sums;
+        let chunk = chunk(plan.features).min(samples);
+        let passing = match (plan.dual, plan.pairs) {
+            (true, _) => ((factors + PANEL) * samples).max((space + outputs * time) * chunk),
+            (false, Some((space_sums, _))) => space_sums * columns,
+            (false, None) => plan.features * columns,
+        };
+        let [f, p, n] = [plan.features, samples, order].map(|n| n as f64);
+        let gram = match (plan.dual, plan.pairs) {
+            (true, _) => p * p * factors as f64,
+            (false, Some((space_sums, time_sums))) => 2.0 * p * (space_sums * time_sums) as f64,
+            (false, None) => p * f * f,
+        };
+        let solve = n.powi(3) / 3.0 + 2.0 * outputs as f64 * n * n;
+        TrainingCost {
+            bytes: ((held + passing) * size_of::<f64>()) as u64,
+            flops: gram + solve + 2.0 * p * weights as f64,
         }
     }
 
@@ -260,17 +324,16 @@ fn multiply_gram(factor: &DMatrix<f64>, gram: &mut DMatrix<f64>, fresh: bool) {
 /// Sums over samples of products of one pair of features per factor.
 struct Pairs {
     sizes: Vec<usize>,
-    /// Number of products of pairs of the space factors.
-    space_sums: usize,
-    /// Those times the pairs of time features.
+    /// Products of pairs of the space factors times the pairs of time features.
     sums: DMatrix<f64>,
     /// Row of `sums` of two space features, F_x x F_x.
     space_index: Vec<u32>,
 }
 
 impl Pairs {
-    /// `None` where single features are cheaper, or the sums too many.
-    fn new(sizes: &[usize]) -> Option<Self> {
+    /// Numbers of sums over pairs of space features and of pairs of time features; `None` where single features are
+    /// cheaper, or the sums too many.
+    fn worthwhile(sizes: &[usize]) -> Option<(usize, usize)> {
         let (space, time) = sizes.split_at(sizes.len() - 1);
         let checked = |sizes: &[usize]| {
             sizes
@@ -282,12 +345,15 @@ impl Pairs {
         let features: usize = sizes.iter().product();
         // Making the pairs costs about as much as eight of the sums that each of them enters.
         let cheaper = space_sums * (time_sums + 8) < triangle(features);
-        cheaper.then(|| Self {
+        cheaper.then_some((space_sums, time_sums))
+    }
+
+    fn new(sizes: &[usize], (space_sums, time_sums): (usize, usize)) -> Self {
+        Self {
             sizes: sizes.to_vec(),
-            space_sums,
             sums: DMatrix::zeros(space_sums, time_sums),
-            space_index: pair_indices(space),
-        })
+            space_index: pair_indices(&sizes[..sizes.len() - 1]),
+        }
     }
 
     /// Adds the samples in the first `count` columns.

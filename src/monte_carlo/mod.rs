@@ -25,6 +25,14 @@ pub enum EnsembleError {
     Sample { index: u64, source: DensityError },
 }
 
+/// What training one model takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainingCost {
+    /// Memory of one thread.
+    pub bytes: u64,
+    pub flops: f64,
+}
+
 /// Makes the members of a case's Monte Carlo ensemble.
 pub struct MonteCarlo<'a> {
     experiment: &'a Experiment,

@@ -4,6 +4,7 @@ use nalgebra::DMatrix;
 use rand::Rng;
 use thiserror::Error;
 
+use super::TrainingCost;
 use super::factored::FactoredTrainer;
 use crate::family::{Linear, SampleRows};
 use crate::numerics::linalg::{self, CholeskyScratch, LinalgError};
@@ -37,6 +38,14 @@ impl<'a> Trainer<'a> {
                 1 => Method::Rows(RowTrainer::new(family, training)),
                 dim => Method::Factors(FactoredTrainer::new(family, training, dim)),
             },
+        }
+    }
+
+    /// What one model takes, by the leading terms.
+    pub fn cost(family: &Linear, samples: usize) -> TrainingCost {
+        match family.features.space.dim() {
+            1 => RowTrainer::cost(family, samples),
+            dim => FactoredTrainer::cost(family, samples, dim),
         }
     }
 
@@ -74,6 +83,19 @@ impl<'a> RowTrainer<'a> {
             gram: DMatrix::zeros(order, order),
             cholesky: CholeskyScratch::new(order),
             weights: DMatrix::zeros(f, 1),
+        }
+    }
+
+    /// All rows, and the Gram matrix: F x F, or P x P where P < F.
+    fn cost(family: &Linear, samples: usize) -> TrainingCost {
+        let f = family.features.len();
+        let (low, high) = (f.min(samples), f.max(samples));
+        let numbers = samples
+            .saturating_mul(f)
+            .saturating_add(low.saturating_mul(low)) as u64;
+        TrainingCost {
+            bytes: numbers.saturating_mul(size_of::<f64>() as u64),
+            flops: high as f64 * (low as f64).powi(2) + (low as f64).powi(3) / 3.0,
         }
     }
 

@@ -3,9 +3,12 @@
 use std::fmt::Write;
 
 use super::checkpoint::share_models;
-use crate::experiment::{Experiment, MapOptions, Method, Scheme, Start, StatisticsKind};
+use crate::experiment::{Experiment, MapOptions, Method, Process, Scheme, Start, StatisticsKind};
+use crate::family::features::SpaceFeatures;
 use crate::family::{Family, Linear};
+use crate::monte_carlo::Trainer;
 use crate::spec::{Case, MemoryEstimate, Spec};
+use crate::statistics::{Population, SpacePopulation};
 
 /// Passes over the quadrature that an equivalent's fixed points take, both levels counted in nodes of the coarser.
 const PASSES: f64 = 150.0;
@@ -21,8 +24,26 @@ const SADDLE_EVALUATIONS: f64 = 500.0;
 const FLOP_RATE: f64 = 1.5e10;
 /// Seconds assumed for one evaluation of a denoiser at one position.
 const EVALUATION: f64 = 4e-8;
-/// Seconds assumed for one component at one pixel of a map.
-const MAP_PAIR: f64 = 4e-9;
+/// Seconds assumed for one component at one position, where densities of the data or their scores are evaluated.
+const PAIR: f64 = 4e-9;
+
+/// In D >= 2: rate assumed for sums of features at positions, flops per second and thread; flops for one exponential or sine.
+const CONTRACTION_RATE: f64 = 2.6e10;
+const ELEMENTARY: f64 = 25.0;
+/// Trajectories behind the density of one field in D >= 2.
+const CLOUD: f64 = 262_144.0;
+/// Draws that find the layer in D >= 2: without one, at each of its sizes, in settling it, and of its mean weights.
+const ANCHOR_DRAWS: f64 = 512.0;
+const PROBE_DRAWS: f64 = 64.0;
+const SETTLING_DRAWS: f64 = 128.0;
+const MEAN_DRAWS: f64 = 256.0;
+/// Trajectories of each of the former two.
+const PROBE: f64 = 256.0;
+/// Starts of the semiclassical expansion in D >= 2.
+const EXPANSIONS: f64 = 1024.0;
+/// Flops of an eigendecomposition over the cube of its size.
+const EIGEN: f64 = 9.0;
+
 /// Evaluations assumed per step of each scheme; an adaptive run is taken for 300 steps of seven stages.
 const ADAPTIVE_STEPS: f64 = 300.0;
 
@@ -95,19 +116,24 @@ fn swept(case: &Case) -> String {
 fn map_seconds(case: &Case, map: &MapOptions) -> f64 {
     let problem = &case.experiment.problem;
     let pixels = (map.points as f64).powi(problem.dim() as i32);
-    map.times.len() as f64 * pixels * problem.data.components().len() as f64 * MAP_PAIR
+    map.times.len() as f64 * pixels * problem.data.components().len() as f64 * PAIR
 }
 
 /// Seconds of one thread for the models, and for the predictions.
 fn seconds(experiment: &Experiment, memory: &MemoryEstimate) -> (f64, f64) {
-    let (f, p) = (memory.features as f64, memory.samples as f64);
-    let order = f.min(p);
-    let train = (f.max(p) * order * order + order.powi(3) / 3.0) / FLOP_RATE;
-    let evaluations = match experiment.sampler.scheme {
-        Scheme::Euler | Scheme::Ddim => experiment.sampler.steps as f64,
-        Scheme::Heun => 2.0 * experiment.sampler.steps as f64,
-        Scheme::Adaptive => 7.0 * ADAPTIVE_STEPS,
+    let train = match (&experiment.family, &experiment.training) {
+        (Family::Linear(family), Some(training)) => {
+            Trainer::cost(family, training.samples).flops / FLOP_RATE
+        }
+        _ => 0.0,
     };
+    if experiment.problem.dim() > 1 {
+        let space = Space::new(experiment);
+        let sample = space.travel(experiment.monte_carlo.particles as f64);
+        let models = experiment.monte_carlo.models as f64 * (train + sample);
+        return (models, space.predict());
+    }
+    let evaluations = evaluations(experiment);
     // Refinement of steep stretches adds about a quarter to the stratified starts.
     let trajectories = match experiment.monte_carlo.start {
         Start::Stratified => 1.25 * experiment.monte_carlo.particles as f64,
@@ -125,6 +151,155 @@ fn seconds(experiment: &Experiment, memory: &MemoryEstimate) -> (f64, f64) {
             )
         }
         Family::Naive(_) => (models, 0.0),
+    }
+}
+
+/// Evaluations of the denoiser per trajectory.
+fn evaluations(experiment: &Experiment) -> f64 {
+    match experiment.sampler.scheme {
+        Scheme::Euler | Scheme::Ddim => experiment.sampler.steps as f64,
+        Scheme::Heun => 2.0 * experiment.sampler.steps as f64,
+        Scheme::Adaptive => 7.0 * ADAPTIVE_STEPS,
+    }
+}
+
+/// The work of a case in D >= 2, in seconds of one thread.
+struct Space<'a> {
+    experiment: &'a Experiment,
+    dim: f64,
+    /// One trajectory with the exact score, and with the family.
+    exact: f64,
+    trajectory: f64,
+}
+
+impl<'a> Space<'a> {
+    fn new(experiment: &'a Experiment) -> Self {
+        let (problem, evaluations) = (&experiment.problem, evaluations(experiment));
+        let dim = problem.dim() as f64;
+        let exact = evaluations * problem.data.components().len() as f64 * PAIR;
+        let trajectory = match &experiment.family {
+            Family::Naive(_) => exact,
+            Family::Linear(family) => {
+                let space = family.features.space_len() as f64;
+                let elementary = match family.features.space {
+                    SpaceFeatures::Joint(_) => space,
+                    // Sets of one coordinate go from one feature to the next by a recurrence.
+                    SpaceFeatures::Product(_) | SpaceFeatures::Additive(_) => dim,
+                };
+                let flops = 2.0 * dim * space + ELEMENTARY * elementary;
+                evaluations * flops / CONTRACTION_RATE
+            }
+        };
+        Self {
+            experiment,
+            dim,
+            exact,
+            trajectory,
+        }
+    }
+
+    /// So many trajectories.
+    fn travel(&self, particles: f64) -> f64 {
+        particles * self.trajectory
+    }
+
+    fn predict(&self) -> f64 {
+        let predict = &self.experiment.predict;
+        let reference = match self.experiment.sampler.process {
+            Process::PfOde => CLOUD * self.exact,
+            Process::ReverseSde { .. } => 0.0,
+        };
+        match (&self.experiment.family, predict.statistics) {
+            (Family::Linear(family), Some(kind)) => {
+                let methods = predict.methods.iter();
+                reference
+                    + self.statistics(family, kind)
+                    + methods.map(|m| self.method(family, kind, *m)).sum::<f64>()
+            }
+            _ => 2.0 * reference,
+        }
+    }
+
+    /// The statistics, and the push-forwards that tell the quadrature's error.
+    fn statistics(&self, family: &Linear, kind: StatisticsKind) -> f64 {
+        let problem = &self.experiment.problem;
+        let f = family.features.len() as f64;
+        let pairs = self.dim * (self.dim + 1.0) / 2.0;
+        let (mut passes, mut products) = (0.0, 0.0);
+        for level in 0..=SpacePopulation::usual_level(problem, family) {
+            // Rounds of the leverages and of each covariance: a form at the nodes and a sum over them.
+            let (leverage, covariance) = match (kind, level) {
+                (StatisticsKind::Sandwich, _) => (1.0, 1.0),
+                (_, 0) => (10.0, 8.0),
+                _ => (4.0, 5.0),
+            };
+            passes += 4.0_f64.powi(level as i32) * 2.0 * (leverage + covariance * pairs);
+            products += leverage + 2.0 * covariance * pairs;
+        }
+        let pass = SpacePopulation::pass_flops(problem, family);
+        let alone = (passes * pass + products * 2.0 * f.powi(3)) / FLOP_RATE;
+        let layer = match kind {
+            StatisticsKind::QuenchedLayer => self.layer(family),
+            _ => 0.0,
+        };
+        alone + layer + 2.0 * self.travel(CLOUD)
+    }
+
+    /// The search for the layer.
+    fn layer(&self, family: &Linear) -> f64 {
+        let f = family.features.len() as f64;
+        let all = self.dim * f;
+        let panels = Population::panel_count(&self.experiment.problem, family);
+        let sizes = panels.max(2.0).log2().ceil();
+        let noise = EIGEN * f.powi(3) + all.powi(3) / 3.0;
+        let flops = EIGEN * all.powi(3)
+            + ANCHOR_DRAWS * 2.0 * all * all
+            + sizes * (noise + PROBE_DRAWS * self.draw_flops(family))
+            + SETTLING_DRAWS * (self.draw_flops(family) + 2.0 * f.powi(3));
+        let probes = ANCHOR_DRAWS + 2.0 * sizes * PROBE_DRAWS;
+        flops / FLOP_RATE + probes * self.travel(PROBE)
+    }
+
+    /// One draw of the weights given a layer.
+    fn draw_flops(&self, family: &Linear) -> f64 {
+        let f = family.features.len() as f64;
+        let samples = self.experiment.training.as_ref().map_or(0, |t| t.samples);
+        let rows = LAYER_SHARE * samples as f64;
+        let solve = match rows <= f / 4.0 {
+            true => 2.0 * rows * f * f + rows * rows * f,
+            false => rows * f * f + f.powi(3) / 3.0,
+        };
+        solve + 8.0 * self.dim * f * f + 2.0 * (self.dim * f).powi(2)
+    }
+
+    fn method(&self, family: &Linear, kind: StatisticsKind, method: Method) -> f64 {
+        let predict = &self.experiment.predict;
+        let all = self.dim * family.features.len() as f64;
+        let layered = kind == StatisticsKind::QuenchedLayer;
+        let draws = predict.draws as f64;
+        let sampled = draws * self.travel(predict.particles as f64);
+        match method {
+            Method::MeanField if layered => {
+                MEAN_DRAWS * self.draw_flops(family) / FLOP_RATE + 3.0 * self.travel(CLOUD)
+            }
+            Method::MeanField => self.travel(CLOUD),
+            Method::Semiclassical => {
+                let tangents = evaluations(self.experiment) * 4.0 * all * self.dim;
+                let flops = EXPANSIONS * (tangents + 2.0 * self.dim * all * all);
+                flops / FLOP_RATE + self.travel(CLOUD)
+            }
+            Method::GaussianField if layered => {
+                draws * self.draw_flops(family) / FLOP_RATE + sampled
+            }
+            Method::GaussianField => {
+                (EIGEN * all.powi(3) + draws * 2.0 * all * all) / FLOP_RATE + sampled
+            }
+            Method::SampleSum => {
+                let samples = self.experiment.training.as_ref().map_or(0, |t| t.samples);
+                draws * 2.0 * samples as f64 * all / FLOP_RATE + sampled
+            }
+            Method::Saddle | Method::FokkerPlanck => 0.0,
+        }
     }
 }
 

@@ -71,6 +71,11 @@ pub(super) fn load(request: FileRequest<'_>) -> Result<FileData, Fault> {
         for coordinate in table.rows.iter_mut().flatten() {
             *coordinate *= request.scale;
         }
+        if table.rows.iter().flatten().any(|v| !v.is_finite()) {
+            return Err(
+                Fault::value(field("scale")).allowed("a number that leaves all values finite")
+            );
+        }
     }
     let (points, weights) = merge(table.rows);
     Ok(FileData {

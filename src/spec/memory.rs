@@ -2,8 +2,9 @@
 
 use crate::action::Action;
 use crate::density::{Ensemble, SaddleLines};
-use crate::experiment::{Experiment, Method};
+use crate::experiment::{Experiment, Method, StatisticsKind};
 use crate::family::{Family, Linear};
+use crate::monte_carlo::Trainer;
 use crate::statistics::Population;
 
 /// Bytes that one case needs, in the leading terms. Sizes that overflow are `u64::MAX`.
@@ -13,17 +14,20 @@ pub struct MemoryEstimate {
     pub features: u64,
     /// P, the number of training samples per model; 0 for the naive family.
     pub samples: u64,
-    /// Workspace of training one model, needed once per thread: the design matrix and the Gram matrix, F x F, or P x P
-    /// where P < F.
+    /// Workspace of training one model, needed once per thread: in D = 1 the design matrix and the Gram matrix, F x F, or
+    /// P x P where P < F; in more dimensions the latter and the factors of some samples.
     pub training_per_thread: u64,
+    /// Workspace of drawing one quenched layer, needed once per thread: its rows, at most P, and the matrix solved with.
+    pub layer_per_thread: u64,
     /// Trajectories of one model, needed once per thread.
     pub sampling_per_thread: u64,
     /// Statistics of the weights: twelve F x F matrices at the peak (two refinement levels, factors, products), in D >= 2
-    /// of size D F, and the first two levels of the quadrature; with loop corrections, their responses at every step.
+    /// of size D F, and the quadrature up to the level that it takes as a rule; with loop corrections, their responses at every step.
     pub statistics: u64,
     /// Nodes of the coarsest quadrature.
     pub nodes: u64,
-    /// Running averages of two ensembles; models and draws stream through, so their number does not enter.
+    /// Running averages of two ensembles, in D >= 2 of one for every density; models and draws stream through, so their
+    /// number does not enter.
     pub densities: u64,
 }
 
@@ -37,43 +41,79 @@ impl MemoryEstimate {
             Family::Linear(linear) => linear.features.len() as u64,
         };
         let samples = experiment.training.as_ref().map_or(0, |t| t.samples as u64);
-        let gram = features.min(samples);
         let (nodes, quadrature) = match &experiment.family {
             Family::Linear(linear) => {
-                let nodes = Population::coarsest_nodes(&experiment.problem, linear);
-                (nodes, Population::bytes(linear, nodes.saturating_mul(5)))
+                let problem = &experiment.problem;
+                let nodes = Population::coarsest_nodes(problem, linear);
+                // Every level has four times the nodes of the one before.
+                let levels = (0..=Population::usual_level(problem, linear)).map(|l| 4_u64.pow(l));
+                let held = nodes.saturating_mul(levels.sum());
+                (nodes, Population::bytes(linear, held))
             }
             Family::Naive(_) => (0, 0),
+        };
+        let training = match (&experiment.family, &experiment.training) {
+            (Family::Linear(linear), Some(training)) => {
+                Trainer::cost(linear, training.samples).bytes
+            }
+            _ => 0,
+        };
+        let layer = match experiment.predict.statistics {
+            Some(StatisticsKind::QuenchedLayer) => product(&[samples, features, FLOAT])
+                .saturating_add(product(&[features, features, FLOAT])),
+            _ => 0,
         };
         let loops = match &experiment.family {
             Family::Linear(linear) => expansion_bytes(linear, experiment),
             Family::Naive(_) => 0,
         };
         let dim = experiment.problem.dim() as u64;
-        let cells = power(experiment.output.bins as u64, dim.min(2));
         let monte_carlo = experiment.monte_carlo;
         Self {
             features,
             samples,
-            training_per_thread: product(&[samples, features, FLOAT])
-                .saturating_add(product(&[gram, gram, FLOAT])),
+            training_per_thread: training,
+            layer_per_thread: layer,
             sampling_per_thread: product(&[4, monte_carlo.particles as u64, dim, FLOAT]),
             statistics: product(&[12, dim, features, dim, features, FLOAT])
                 .saturating_add(quadrature)
                 .saturating_add(loops),
             nodes,
-            densities: product(&[2, Ensemble::bytes_per_bin() as u64, cells]),
+            densities: densities(experiment),
         }
+    }
+
+    /// Bytes that making models, or drawing them, needs on every thread.
+    pub fn models_per_thread(&self) -> u64 {
+        self.training_per_thread.max(self.layer_per_thread)
     }
 
     /// Bytes needed on `threads` threads.
     pub fn total(&self, threads: usize) -> u64 {
         let per_thread = self
-            .training_per_thread
+            .models_per_thread()
             .saturating_add(self.sampling_per_thread);
         product(&[per_thread, threads.max(1) as u64])
             .saturating_add(self.statistics)
             .saturating_add(self.densities)
+    }
+}
+
+/// Every ensemble with what is read off it. Kept together: in D = 1 a prediction's and the trained models', in more
+/// dimensions also those of the references and of all other predictions.
+fn densities(experiment: &Experiment) -> u64 {
+    let readout = experiment.readout();
+    let cells = power(
+        experiment.output.bins as u64,
+        readout.grid.axes().len() as u64,
+    );
+    let one = product(&[Ensemble::bytes_per_bin() as u64, cells]).saturating_add(product(&[
+        Ensemble::bytes_per_value() as u64,
+        readout.len() as u64,
+    ]));
+    match experiment.problem.dim() {
+        1 => product(&[2, one]),
+        _ => product(&[3 + experiment.predict.methods.len() as u64, one]),
     }
 }
 

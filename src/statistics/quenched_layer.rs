@@ -13,6 +13,8 @@ use crate::problem::{Problem, Training};
 
 /// Layers drawn to average the resolvent over when leverages are evaluated again given the layer.
 const RESOLVENT_DRAWS: u64 = 64;
+/// Resolvents held at a time, F x F each.
+const RESOLVENTS_AT_ONCE: u64 = 16;
 /// Change of ln(1 + leverage) at which that has settled, in view of the noise of so many draws.
 const SETTLED: f64 = 0.05;
 const MAX_ROUNDS: usize = 4;
@@ -135,18 +137,21 @@ impl<'a> QuenchedLayer<'a> {
 
     fn mean_resolvent(&self, seed: u64) -> Result<DMatrix<f64>, StatisticsError> {
         let f = self.family.features.len();
-        let parts: Result<Vec<DMatrix<f64>>, StatisticsError> = (0..RESOLVENT_DRAWS)
-            .into_par_iter()
-            .map(|i| {
-                let quenched = self.draw(&mut stream(seed, i))?;
-                let mut resolvent = DMatrix::identity(f, f);
-                quenched.apply(&mut resolvent);
-                Ok(resolvent)
-            })
-            .collect();
         let mut mean = DMatrix::zeros(f, f);
-        for part in parts? {
-            mean += part / RESOLVENT_DRAWS as f64;
+        for first in (0..RESOLVENT_DRAWS).step_by(RESOLVENTS_AT_ONCE as usize) {
+            let parts: Result<Vec<DMatrix<f64>>, StatisticsError> = (first
+                ..first + RESOLVENTS_AT_ONCE)
+                .into_par_iter()
+                .map(|i| {
+                    let quenched = self.draw(&mut stream(seed, i))?;
+                    let mut resolvent = DMatrix::identity(f, f);
+                    quenched.apply(&mut resolvent);
+                    Ok(resolvent)
+                })
+                .collect();
+            for part in parts? {
+                mean += part / RESOLVENT_DRAWS as f64;
+            }
         }
         linalg::symmetrise(&mut mean);
         Ok(mean)

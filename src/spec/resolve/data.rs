@@ -53,9 +53,14 @@ impl Resolver<'_> {
         }?;
         match raw.rotation {
             None => Ok(data),
-            Some(degrees) => {
-                check("data.rotation", degrees.is_finite() && data.dim() == 2)?;
+            Some(degrees) if data.dim() == 2 => {
+                check("data.rotation", degrees.is_finite())?;
                 Ok(data.rotated(degrees))
+            }
+            Some(degrees) => {
+                let path = FieldPath::of("data.rotation");
+                let found = format!("{degrees:?} with D = {}", data.dim());
+                Err(Fault::at(path, found).allowed("no rotation unless D = 2"))
             }
         }
     }

@@ -200,22 +200,24 @@ pub(super) fn check_memory(
     if total <= limit {
         return Ok(());
     }
-    let training = need.training_per_thread.saturating_mul(threads as u64);
+    let models = need.models_per_thread().saturating_mul(threads as u64);
     let sampling = need.sampling_per_thread.saturating_mul(threads as u64);
-    let largest = [training, sampling, need.statistics, need.densities]
+    let rows = need.samples.saturating_mul(need.features);
+    let keeps_rows = need.models_per_thread() / (size_of::<f64>() as u64) >= rows;
+    let largest = [models, sampling, need.statistics, need.densities]
         .into_iter()
         .fold(0, u64::max);
     let path = if largest == need.densities {
         "output.bins"
     } else if largest == sampling {
         "monte_carlo.particles"
-    } else if largest == training && need.samples > need.features {
+    } else if largest == models && need.samples > need.features && keeps_rows {
         "training.samples"
     } else {
         "model.features"
     };
     let found = format!(
-        "a need of {total} bytes (training {training}, sampling {sampling}, statistics {}, densities {})",
+        "a need of {total} bytes (models {models}, sampling {sampling}, statistics {}, densities {})",
         need.statistics, need.densities
     );
     Err(Fault::at(FieldPath::of(path), found).allowed(format!(

@@ -234,7 +234,11 @@ fn variable(raw: &RawFeature, dim: usize, path: &FieldPath) -> Result<Variable, 
                     .allowed("\"x1\" or \"t\", with another kind: sets of \"x\" are for D >= 2"),
             ),
             (true, _) => Ok(Variable::All),
-            (false, _) => Err(Fault::value(path.key("kind")).allowed(joint::KINDS)),
+            (false, _) => Err(Fault::value(path.key("kind")).allowed(format!(
+                "{} with of = \"x\"; sets of single coordinates are of = {}",
+                joint::KINDS,
+                coordinates(dim)
+            ))),
         };
     }
     let number = of.strip_prefix('x').and_then(|n| n.parse::<usize>().ok());
@@ -242,7 +246,15 @@ fn variable(raw: &RawFeature, dim: usize, path: &FieldPath) -> Result<Variable, 
     let found = match known {
         _ if of == "t" => Variable::Time,
         Some(number) => Variable::Space(number - 1),
-        None => return Err(refuse(path.key("of"))),
+        None => {
+            let all = match (dim, joint) {
+                (1, _) => "",
+                (_, true) => ", \"x\" (all of them)",
+                (_, false) => ", \"x\" (all of them, with kinds of their own)",
+            };
+            return Err(Fault::at(path.key("of"), format!("{of:?} with D = {dim}"))
+                .allowed(format!("{}{all} or \"t\"", coordinates(dim))));
+        }
     };
     match joint {
         true => Err(Fault::at(
@@ -251,6 +263,17 @@ fn variable(raw: &RawFeature, dim: usize, path: &FieldPath) -> Result<Variable, 
         )
         .allowed(format!("of = \"x\" (D >= 2) with {}", joint::KINDS))),
         false => Ok(found),
+    }
+}
+
+/// The names of the coordinates, in words.
+fn coordinates(dim: usize) -> String {
+    match dim {
+        1..=4 => {
+            let names: Vec<String> = (1..=dim).map(|i| format!("\"x{i}\"")).collect();
+            names.join(", ")
+        }
+        _ => format!("\"x1\" to \"x{dim}\""),
     }
 }
 

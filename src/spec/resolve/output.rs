@@ -79,7 +79,7 @@ fn directions(
             .map(|(i, v)| {
                 unit(v, dim).ok_or_else(|| {
                     Fault::value(path.index(i))
-                        .allowed(format!("a vector of {dim} finite numbers, not all zero"))
+                        .allowed(format!("a vector of {dim} finite numbers, not all 0"))
                 })
             })
             .collect::<Result<Vec<_>, Fault>>()?,
@@ -100,7 +100,11 @@ fn directions(
             axes
         }
     };
-    check_at(path.clone(), given.len() >= 2)?;
+    if given.len() < 2 {
+        return Err(Fault::value(path).allowed(format!(
+            "two or more vectors of {dim} numbers: densities are reported along pairs of directions"
+        )));
+    }
     let shared = match raw.range {
         Some(RawRange::All([low, high])) => Some((low, high)),
         _ => None,
@@ -123,14 +127,16 @@ fn coordinate(i: usize, dim: usize) -> Vec<f64> {
 
 /// A vector of length 1, if it has a direction. One that has length 1 to rounding stays as it is.
 fn unit(v: &[f64], dim: usize) -> Option<Vec<f64>> {
-    let length = v.iter().map(|c| c * c).sum::<f64>().sqrt();
-    if v.len() != dim || !length.is_normal() {
+    let largest = v.iter().fold(0.0_f64, |m, c| m.max(c.abs()));
+    if v.len() != dim || !largest.is_normal() {
         return None;
     }
-    if (length - 1.0).abs() < 1e-14 {
+    let scaled: Vec<f64> = v.iter().map(|c| c / largest).collect();
+    let length = scaled.iter().map(|c| c * c).sum::<f64>().sqrt();
+    if (length * largest - 1.0).abs() < 1e-14 {
         return Some(v.to_vec());
     }
-    Some(v.iter().map(|c| c / length).collect())
+    Some(scaled.iter().map(|c| c / length).collect())
 }
 
 /// Is this a proper interval, of finite length?

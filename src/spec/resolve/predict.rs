@@ -227,8 +227,9 @@ fn methods(
     let path = FieldPath::of("predict.methods");
     let (applicable, setting) = applicable(setting, statistics);
     if applicable.is_empty() {
-        return Err(Fault::at(FieldPath::of("sampler"), setting)
-            .allowed("a model and a sampler that some method applies to: proxy noise and the reverse SDE with the exact score are solved in D <= 2"));
+        return Err(Fault::at(FieldPath::of("sampler.kind"), setting).allowed(
+            "sampler.kind = \"pf-ode\", or a linear model: the reverse SDE with the exact score is solved in D <= 2",
+        ));
     }
     let methods = raw.methods.get_or_insert_with(|| {
         let unasked = |m: &&Method| **m != Method::Saddle;

@@ -61,6 +61,26 @@ impl Contraction {
         }
     }
 
+    /// Flops of one sum over the points of one time, roughly; on a square grid where `grid`.
+    pub fn flops(&self, points: f64, grid: bool) -> f64 {
+        /// Flops that one value of a feature costs.
+        const VALUE: f64 = 300.0;
+        let count = |n: usize| n as f64;
+        match self {
+            Self::Split { left, right } => {
+                let (l, r) = (count(pairs(left.len())), count(pairs(right.len())));
+                match grid {
+                    true => 2.0 * r * points + 2.0 * l * r * points.sqrt(),
+                    false => (2.0 * l * r + VALUE * count(left.len() + right.len())) * points,
+                }
+            }
+            Self::Whole(features) => {
+                let n = count(features.len());
+                (2.0 * n * n + VALUE * n) * points
+            }
+        }
+    }
+
     /// Where the product phi_s phi_s' stands in a packed form.
     pub fn index(&self, s: usize, other: usize) -> usize {
         match self {

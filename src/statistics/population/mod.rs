@@ -66,11 +66,24 @@ impl<'a> Population<'a> {
         }
     }
 
+    /// Number of panels of the time axis, in constant time.
+    pub fn panel_count(problem: &Problem, family: &Linear) -> f64 {
+        over_panels(problem, family, |_| 1.0)
+    }
+
     /// Bytes that a population of so many nodes holds, with what a fixed point on it needs besides.
     pub fn bytes(family: &Linear, nodes: u64) -> u64 {
         match family.features.space.dim() {
             1 => LinePopulation::bytes(family, nodes),
             _ => SpacePopulation::bytes(family, nodes),
+        }
+    }
+
+    /// The level at which the statistics converge, as a rule.
+    pub fn usual_level(problem: &Problem, family: &Linear) -> u32 {
+        match problem.dim() {
+            1 => 1,
+            _ => SpacePopulation::usual_level(problem, family),
         }
     }
 

@@ -89,6 +89,25 @@ impl<'a> SpacePopulation<'a> {
         (Rule::nodes_per_panel() as f64 * over_panels(problem, family, per_slice)) as u64
     }
 
+    /// Flops of one sum over all nodes of the coarsest level, roughly: over the points of every time, then over times.
+    pub fn pass_flops(problem: &Problem, family: &Linear) -> f64 {
+        let layout = Layout::of(family, problem.dim());
+        let contraction = Contraction::new(&family.features.space, layout.separable);
+        let slices = Rule::nodes_per_panel() as f64 * over_panels(problem, family, |_| 1.0);
+        let points = Self::coarsest_nodes(problem, family) as f64 / slices;
+        let time = family.features.time.len() as f64;
+        let times = time * (time + 1.0) * contraction.packed() as f64;
+        slices * (contraction.flops(points, layout.grid) + times)
+    }
+
+    /// The level at which the statistics converge, as a rule.
+    pub fn usual_level(problem: &Problem, family: &Linear) -> u32 {
+        match Layout::of(family, problem.dim()).grid {
+            true => 1,
+            false => 2,
+        }
+    }
+
     /// Bytes that a population of so many nodes holds, with what fixed points on it need besides: per node its point and
     /// moments, and an accelerated iteration's memory for every pair of outputs solved at a time; the packed forms.
     pub fn bytes(family: &Linear, nodes: u64) -> u64 {
