@@ -11,14 +11,15 @@ use vkernel::report::paths::{
     DOMINANT_PATHS, Direction, DominantPaths, GAP_FILLING, GapFillingReport,
 };
 use vkernel::report::result::{
-    CaseResult, ComparisonResult, DensityResult, MapResult, Provenance, RunResult, SCHEMA, Trust,
+    CaseResult, ComparisonResult, DensityResult, LONGER_FILLING, MapResult, Measured, NumberResult,
+    Provenance, ReadoutResult, RunResult, SCHEMA, SHORTEST_FILLING, SegmentResult, Trust,
     TrustLevel,
 };
 use vkernel::report::{
     FigureError, ResultError, case_figure, comparison_table, comparison_table_of,
     decomposition_figure, decomposition_table, decomposition_table_of, gap_filling_figure,
-    map_figure, maps_summary, paths_figure, read_result, result_schema, sweep_figure, write_atomic,
-    write_densities, write_figures,
+    map_figure, maps_summary, paths_figure, read_result, result_json, result_schema,
+    segment_figure, sweep_figure, write_atomic, write_densities, write_figures,
 };
 
 const BINS: usize = 60;
@@ -917,6 +918,273 @@ fn densities_in_the_plane_are_heat_maps() {
     keep(&files);
 }
 
+/// A case in four dimensions: the main plane, two marginals, a distance and the plane of directions 3 and 4.
+fn projected_case(points: usize) -> CaseResult {
+    let mut case = plane_case(0.3);
+    case.case.clear();
+    let unit = |i: usize| (0..4).map(|k| if i == k { 1.0 } else { 0.0 }).collect();
+    let turned = vec![0.6, 0.0, 0.0, 0.8];
+    let along = [turned, unit(1), unit(2), vec![0.8, 0.0, 0.0, -0.6]];
+    case.directions = along[..2].to_vec();
+    // Inside the range along the first two directions; all on one place in the others.
+    case.means = (0..points)
+        .map(|k| 1.2 * (k as f64 + 0.5) / points as f64)
+        .map(|r| vec![0.6 * r, r, 0.0, 0.8 * r])
+        .collect();
+    let on_line = synthetic_case(1e-2, 256);
+    let readout = |name: &str, directions: &[Vec<f64>], source: &CaseResult| ReadoutResult {
+        name: name.to_string(),
+        directions: directions.to_vec(),
+        edges: source.edges.clone(),
+        densities: source.densities.clone(),
+        comparisons: source.comparisons.clone(),
+    };
+    case.readouts = vec![
+        readout("direction 1", &along[..1], &on_line),
+        readout("direction 3", &along[2..3], &on_line),
+        readout("direction 4", &along[3..], &on_line),
+        readout("directions 3 and 4", &along[2..], &case),
+        readout("distance to the nearest training point", &[], &on_line),
+    ];
+    case
+}
+
+fn label_count(svg: &str, label: &str) -> usize {
+    svg.matches(&format!(">\n{label}\n</text>")).count()
+}
+
+#[test]
+fn projections_and_marginals_are_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = projected_case(40);
+    let files = write_figures(&run_of(vec![case.clone()]), dir.path()).unwrap();
+    assert_eq!(
+        files_in(dir.path()),
+        [
+            "density.png",
+            "density.svg",
+            "marginals.png",
+            "marginals.svg"
+        ]
+    );
+    let svg = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    let density = svg("density.svg");
+    // Two planes of three panels. In the first all dots lie inside, in the second all on the origin.
+    assert_eq!(density.matches("<image ").count(), 6);
+    assert_eq!(density.matches("<circle ").count(), 6 * 40 * 2);
+    // Below every panel, and upright once per row.
+    let axes = ["direction 1", "x₂", "x₃", "direction 4"];
+    assert_eq!(axes.map(|axis| label_count(&density, axis)), [3, 1, 3, 1]);
+
+    let marginals = svg("marginals.svg");
+    for name in [
+        "direction 1",
+        "direction 3",
+        "direction 4",
+        "distance to the nearest training point",
+        "x₃",
+        "distance",
+    ] {
+        assert_eq!(label_count(&marginals, name), 1, "{name}");
+    }
+    assert_eq!(label_count(&marginals, "projection"), 2);
+    let shown = &case.readouts[0].comparisons;
+    let found = shown.iter().find(|c| c.predicted == "gaussian-field");
+    let agreement = format!("TV {:.3}, floor 0.012", found.unwrap().tv);
+    assert_eq!(label_count(&marginals, &agreement), 4, "{agreement}");
+    // Of the predictions the recommended one only.
+    assert!(!marginals.contains("mean-field"));
+    png_size(&dir.path().join("marginals.png"));
+    keep(&files);
+
+    // In a sweep after the case's name.
+    let mut sweep = vec![case.clone(), case];
+    for (k, case) in sweep.iter_mut().enumerate() {
+        case.case.insert("k".to_string(), json!(k));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write_figures(&run_of(sweep), folder.path()).unwrap();
+    let names = files_in(folder.path());
+    for name in ["case-01-k=0-marginals.svg", "case-02-k=1-marginals.png"] {
+        assert!(names.iter().any(|n| n == name), "{names:?}");
+    }
+}
+
+/// Dots that would hide the density become half transparent squares.
+#[test]
+fn many_points_leave_the_density_visible() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = case_figure(&projected_case(400), &dir.path().join("many")).unwrap();
+    let svg = fs::read_to_string(&files[0]).unwrap();
+    assert_eq!(svg.matches("<circle ").count(), 0);
+    assert_eq!(svg.matches("opacity=\"0.5\"").count(), 6 * 400);
+}
+
+#[test]
+fn readouts_that_contradict_their_edges_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut case = projected_case(4);
+    case.readouts[1].edges[0].pop();
+    let error = write_figures(&run_of(vec![case.clone()]), dir.path()).unwrap_err();
+    assert!(matches!(error, FigureError::Malformed { .. }), "{error}");
+    let path = dir.path().join("result.json");
+    fs::write(&path, result_json(&run_of(vec![case])).unwrap()).unwrap();
+    let error = read_result(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("cases[0].readouts[1].densities.data: mass has 60 values"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_result_has_its_numbers_side_by_side() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("result.json");
+    let run = run_of(vec![projected_case(40), segmented_case(0.4, 0.1)]);
+    let text = result_json(&run).unwrap();
+    let as_pretty = serde_json::to_vec_pretty(&run).unwrap();
+    assert!(text.len() * 10 < as_pretty.len() * 8, "{}", text.len());
+    let value: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(value, serde_json::to_value(&run).unwrap());
+    fs::write(&path, &text).unwrap();
+    assert_eq!(read_result(&path).unwrap(), run);
+}
+
+/// A square of training points of which the sides and the diagonals are this full.
+fn segmented_case(sides: f64, diagonals: f64) -> CaseResult {
+    let mut case = plane_case(0.3);
+    let measured = |value, se| Measured {
+        value,
+        se: Some(se),
+    };
+    let of = |filling: f64| {
+        BTreeMap::from([
+            ("gaussian-field".to_string(), measured(0.9 * filling, 0.01)),
+            ("monte-carlo".to_string(), measured(filling, 0.03)),
+        ])
+    };
+    for (a, b) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
+        let (from, to) = (case.means[a].clone(), case.means[b].clone());
+        let length = (from[0] - to[0]).hypot(from[1] - to[1]);
+        case.segments.push(SegmentResult {
+            ends: [a, b],
+            filling: of(if length < 1.7 { sides } else { diagonals }),
+            from,
+            to,
+            length,
+        });
+    }
+    for (name, filling) in [(SHORTEST_FILLING, sides), (LONGER_FILLING, diagonals)] {
+        case.numbers.push(NumberResult {
+            name: name.to_string(),
+            values: of(filling),
+        });
+    }
+    case
+}
+
+/// Widths of the lines of this colour that are not along an axis, thickest first.
+fn slanted_widths(svg: &str, color: &str) -> Vec<f64> {
+    let mut widths: Vec<f64> = svg
+        .lines()
+        .filter(|line| line.starts_with("<polyline") && line.contains(color))
+        .filter(|line| {
+            let (_, points) = line.split_once("points=\"").unwrap();
+            let (points, _) = points.split_once('"').unwrap();
+            let [a, b] = [0, 1].map(|k| points.split_whitespace().nth(k).unwrap());
+            let ((ax, ay), (bx, by)) = (a.split_once(',').unwrap(), b.split_once(',').unwrap());
+            ax != bx && ay != by
+        })
+        .map(|line| {
+            let (_, width) = line.split_once("stroke-width=\"").unwrap();
+            width.split_once('"').unwrap().0.parse().unwrap()
+        })
+        .collect();
+    widths.sort_by(|a, b| b.total_cmp(a));
+    widths
+}
+
+#[test]
+fn a_square_is_told_from_a_cross() {
+    let dir = tempfile::tempdir().unwrap();
+    let square = run_of(vec![segmented_case(0.4, 0.1)]);
+    let files = segment_figure(&square, &dir.path().join("square")).unwrap();
+    let svg = fs::read_to_string(&files[0]).unwrap();
+    assert_eq!(label_count(&svg, "sides"), 1);
+    assert_eq!(label_count(&svg, "diagonals"), 1);
+    assert_eq!(label_count(&svg, "recommended: gaussian-field"), 1);
+    // As thick as they are full: the sides four times as thick as the diagonals.
+    for color in ["#E69F00", "#0072B2"] {
+        let widths = slanted_widths(&svg, color);
+        assert_eq!(widths.len(), 6, "{widths:?}");
+        let ratio = widths[0] / widths[5];
+        // Widths are whole units: the thin ones are half a unit off at most.
+        assert!(
+            (ratio - 4.0).abs() < 4.0 * 0.5 / widths[5] + 0.1,
+            "{widths:?}"
+        );
+        assert_eq!(widths[3], widths[0]);
+        assert_eq!(widths[4], widths[5]);
+    }
+    keep(&files);
+
+    // A rhombus is no square, and all cases are on one sheet.
+    let mut rhombus = segmented_case(0.1, 0.4);
+    for segment in &mut rhombus.segments {
+        if segment.length > 1.7 {
+            segment.length *= 1.1;
+        }
+    }
+    let both = run_of(vec![segmented_case(0.1, 0.4), rhombus]);
+    let files = write_figures(&both, dir.path()).unwrap();
+    let svg = fs::read_to_string(dir.path().join("segments.svg")).unwrap();
+    let labels = ["diagonals", "longer", "sides", "shortest"];
+    assert_eq!(labels.map(|label| label_count(&svg, label)), [1; 4]);
+    png_size(&dir.path().join("segments.png"));
+    keep(&files);
+}
+
+#[test]
+fn segments_that_cannot_be_drawn_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |change: &dyn Fn(&mut SegmentResult)| {
+        let mut case = segmented_case(0.1, 0.4);
+        change(&mut case.segments[2]);
+        segment_figure(&run_of(vec![case]), &dir.path().join("none")).unwrap_err()
+    };
+    let error = refused(&|s| s.from.push(1.0));
+    assert!(
+        matches!(error, FigureError::Dimension { dim: 3 }),
+        "{error}"
+    );
+    let nan = Measured {
+        value: f64::NAN,
+        se: None,
+    };
+    let error = refused(&|s| s.filling.extend([("monte-carlo".to_string(), nan)]));
+    assert!(error.to_string().starts_with("segment 0 to 3: "), "{error}");
+    let error = refused(&|s| s.to[1] = 1e300);
+    assert!(matches!(error, FigureError::Malformed { .. }), "{error}");
+    assert!(files_in(dir.path()).is_empty());
+    // Nothing to draw, empty segments, points at one place.
+    let none = run_of(vec![plane_case(0.0)]);
+    assert!(
+        segment_figure(&none, &dir.path().join("none"))
+            .unwrap()
+            .is_empty()
+    );
+    let mut flat = segmented_case(0.0, 0.0);
+    for segment in &mut flat.segments {
+        (segment.from, segment.to, segment.length) = (vec![1.0; 2], vec![1.0; 2], 0.0);
+    }
+    assert_eq!(
+        segment_figure(&run_of(vec![flat]), &dir.path().join("flat"))
+            .unwrap()
+            .len(),
+        2
+    );
+}
+
 /// Two cases with two maps each.
 fn mapped_run() -> RunResult {
     let axis: Vec<f64> = (0..40).map(|i| -1.95 + 0.1 * f64::from(i)).collect();
@@ -961,6 +1229,16 @@ fn a_result_of_maps_alone_is_a_result() {
     assert_eq!(svg.matches("<circle ").count(), 8);
     assert_eq!(svg.matches(">\nt = 0.1\n</text>").count(), 1);
     keep(&written);
+
+    // Lists too long for a row are told by their number.
+    for (k, case) in run.cases.iter_mut().enumerate() {
+        let points: Vec<[f64; 2]> = (0..6).map(|i| [0.125 * i as f64, k as f64]).collect();
+        case.case = BTreeMap::from([("data.points".to_string(), json!(points))]);
+    }
+    let files = map_figure(&run, &figures.path().join("lists")).unwrap();
+    let svg = fs::read_to_string(&files[0]).unwrap();
+    assert_eq!(svg.matches(">\n6 points (2)\n</text>").count(), 1);
+    assert!(maps_summary(&run).starts_with("6 points (1), t = 0.1: "));
 
     run.cases[0].maps[1].values[3] = 1.5;
     fs::write(&path, serde_json::to_string(&run).unwrap()).unwrap();

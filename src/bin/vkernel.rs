@@ -10,8 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use vkernel::report::result::{Provenance, RunResult, SCHEMA};
 use vkernel::report::{
     comparison_table, comparison_table_of, decomposition_table, decomposition_table_of,
-    distances_across, maps_summary, read_result, readout_table, result_schema, write_atomic,
-    write_densities, write_figures,
+    distances_across, maps_summary, read_result, readout_table, result_json, result_schema,
+    write_atomic, write_densities, write_figures,
 };
 use vkernel::run::{Checkpoints, Parts, Progress, run};
 use vkernel::spec::{self, Spec};
@@ -244,8 +244,7 @@ fn execute_job(job: &Job, parts: Parts) -> Result<(), Failure> {
     };
     let mut written = vec![folder.join("result.json")];
     let failed = |e: &dyn std::fmt::Display| Failure::Other(format!("{}: {e}", folder.display()));
-    let mut text = serde_json::to_vec_pretty(&result).map_err(|e| failed(&e))?;
-    text.push(b'\n');
+    let text = result_json(&result).map_err(|e| failed(&e))?;
     write_atomic(&written[0], &text).map_err(|e| failed(&e))?;
     written.extend(write_densities(&result, &folder).map_err(|e| failed(&e))?);
     written.extend(write_figures(&result, &folder).map_err(|e| failed(&e))?);

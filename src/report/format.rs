@@ -81,6 +81,29 @@ pub(super) fn swept_title(case: &BTreeMap<String, Value>) -> String {
         .join(", ")
 }
 
+/// A case's swept values for where there is little room: long lists by their length and their number in the sweep, as in
+/// "6 points (1)" for the first value of `data.points`.
+pub(super) fn short_title(result: &RunResult, index: usize) -> String {
+    const LONG: usize = 32;
+    let cases = &result.cases;
+    let part = |(key, value): (&String, &Value)| match value {
+        Value::Array(list) if swept_value(value).len() > LONG => {
+            let mut values: Vec<&Value> = Vec::new();
+            for other in cases[..=index].iter().filter_map(|case| case.case.get(key)) {
+                if !values.contains(&other) {
+                    values.push(other);
+                }
+            }
+            let number = values.iter().position(|other| *other == value);
+            let name = key.rsplit('.').next().unwrap_or(key);
+            format!("{} {name} ({})", list.len(), number.unwrap_or(0) + 1)
+        }
+        _ => format!("{key} = {}", swept_value(value)),
+    };
+    let parts: Vec<String> = cases[index].case.iter().map(part).collect();
+    parts.join(", ")
+}
+
 /// Order of swept values: numbers by size, everything else by its text.
 pub(super) fn value_order(a: &Value, b: &Value) -> Ordering {
     match (a.as_f64(), b.as_f64()) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::format::{short, significant, swept_title};
+use super::format::{short, short_title, significant};
 use super::result::RunResult;
 
 /// Longest name of a case, in characters.
@@ -12,7 +12,7 @@ const LONGEST: usize = 60;
 pub fn maps_summary(result: &RunResult) -> String {
     let mut text = String::new();
     for (index, case) in result.cases.iter().enumerate() {
-        let values = swept_title(&case.case);
+        let values = short_title(result, index);
         let name = match (result.cases.len(), values.chars().count()) {
             (1, _) => String::new(),
             (_, n) if n <= LONGEST => format!("{values}, "),

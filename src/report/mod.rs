@@ -7,6 +7,7 @@ mod densities;
 pub mod figure;
 mod format;
 mod grid;
+mod json;
 mod maps;
 pub mod paths;
 mod readouts;
@@ -18,9 +19,10 @@ pub use atomic::write_atomic;
 pub use decomposition::{decomposition_table, decomposition_table_of};
 pub use densities::write_densities;
 pub use figure::{
-    FigureError, case_figure, decomposition_figure, gap_filling_figure, map_figure, paths_figure,
-    sweep_figure, titled_case_figure, write_figures,
+    FigureError, case_figure, decomposition_figure, gap_filling_figure, map_figure,
+    marginal_figure, paths_figure, segment_figure, sweep_figure, titled_case_figure, write_figures,
 };
+pub use json::result_json;
 pub use maps::maps_summary;
 pub use readouts::readout_table;
 pub use result::{ResultError, read_result, result_schema};

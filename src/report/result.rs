@@ -20,6 +20,13 @@ pub const PF_ODE: &str = "pf-ode";
 /// Name of the average density of trained models.
 pub const MONTE_CARLO: &str = "monte-carlo";
 
+/// Name of the mean filling of the shortest segments among the numbers.
+pub const SHORTEST_FILLING: &str = "filling of the shortest segments";
+/// Name of the mean filling of the other segments.
+pub const LONGER_FILLING: &str = "filling of the longer segments";
+/// Segments up to this much longer than the shortest count as shortest.
+pub const AS_SHORT: f64 = 1.0 + 1e-6;
+
 /// How far the masses of a density may be from summing to 1: rounding of the file, not of the numerics.
 const MASS_TOLERANCE: f64 = 1e-6;
 
@@ -446,18 +453,11 @@ fn without_position(message: &str) -> String {
         .to_string()
 }
 
-fn check_case(case: &CaseResult) -> Result<(), (String, String)> {
-    for (axis, edges) in case.edges.iter().enumerate() {
-        if edges.len() < 2 || edges.windows(2).any(|pair| pair[0] >= pair[1]) {
-            return Err((
-                format!("edges[{axis}]"),
-                "needs at least two edges, each above the one before".to_string(),
-            ));
-        }
-    }
-    let bins: usize = case.edges.iter().map(|edges| edges.len() - 1).product();
-    for (name, density) in &case.densities {
-        check_density(density, bins).map_err(|message| (format!("densities.{name}"), message))?;
+fn check_case(case: &CaseResult) -> Result<(), Fault> {
+    check_densities(&case.edges, &case.densities)?;
+    for (index, readout) in case.readouts.iter().enumerate() {
+        check_readout(readout)
+            .map_err(|(place, message)| (format!("readouts[{index}].{place}"), message))?;
     }
     for (index, map) in case.maps.iter().enumerate() {
         check_map(map).map_err(|message| (format!("maps[{index}]"), message))?;
@@ -474,6 +474,35 @@ fn check_case(case: &CaseResult) -> Result<(), (String, String)> {
             "recommended".to_string(),
             format!("there is no density '{name}' in this case"),
         ));
+    }
+    Ok(())
+}
+
+/// A place in a case, and what is wrong there.
+type Fault = (String, String);
+
+fn check_readout(readout: &ReadoutResult) -> Result<(), Fault> {
+    if readout.edges.is_empty() {
+        return Err(("edges".to_string(), "needs an axis".to_string()));
+    }
+    check_densities(&readout.edges, &readout.densities)
+}
+
+fn check_densities(
+    edges: &[Vec<f64>],
+    densities: &BTreeMap<String, DensityResult>,
+) -> Result<(), Fault> {
+    for (axis, edges) in edges.iter().enumerate() {
+        if edges.len() < 2 || edges.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err((
+                format!("edges[{axis}]"),
+                "needs at least two edges, each above the one before".to_string(),
+            ));
+        }
+    }
+    let bins: usize = edges.iter().map(|edges| edges.len() - 1).product();
+    for (name, density) in densities {
+        check_density(density, bins).map_err(|message| (format!("densities.{name}"), message))?;
     }
     Ok(())
 }

@@ -8,12 +8,9 @@ use crate::compare::{Distances, NoiseFloor, bootstrap_error};
 use crate::density::{Ensemble, Grid, Masses};
 use crate::readout::{Readout, Strip, View};
 use crate::report::result::{
-    CaseResult, ComparisonResult, DATA, DensityResult, MONTE_CARLO, Measured, NumberResult,
-    ReadoutResult, SegmentResult,
+    AS_SHORT, CaseResult, ComparisonResult, DATA, DensityResult, LONGER_FILLING, MONTE_CARLO,
+    Measured, NumberResult, ReadoutResult, SHORTEST_FILLING, SegmentResult,
 };
-
-/// Segments up to this much longer than the shortest count as shortest.
-const AS_SHORT: f64 = 1.0 + 1e-6;
 
 /// Everything that was read off, by the name of its density.
 pub(super) struct Readings<'a> {
@@ -213,13 +210,13 @@ impl<'a> Readings<'a> {
         }
         result
             .numbers
-            .push(self.number("filling of the shortest segments", &|v| mean(true, v)));
+            .push(self.number(SHORTEST_FILLING, &|v| mean(true, v)));
         if strips.iter().all(|(s, _)| is_short(s)) {
             return;
         }
         result
             .numbers
-            .push(self.number("filling of the longer segments", &|v| mean(false, v)));
+            .push(self.number(LONGER_FILLING, &|v| mean(false, v)));
         result.numbers.push(self.number(
             "filling of the shortest less that of the longer segments",
             &|v| mean(true, v) - mean(false, v),

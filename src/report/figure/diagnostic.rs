@@ -6,7 +6,7 @@ use super::FigureError;
 use crate::report::result::CaseResult;
 
 /// Numbers beyond this are refused: their differences would not be numbers.
-const LARGEST: f64 = 1e200;
+pub(super) const LARGEST: f64 = 1e200;
 
 /// One diagnostic, by its key.
 #[derive(Debug, Clone, Copy)]

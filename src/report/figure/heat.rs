@@ -12,9 +12,11 @@ const RESAMPLED: usize = 600;
 /// Radius of a dot where there are few, its light rim included, and the number from which on dots shrink.
 const DOT: f64 = 13.0;
 const FEW_DOTS: f64 = 30.0;
-/// Smaller dots are all rim, and of this size.
+/// Smaller dots have no rim and are of this size; where there are many, what is under them shows through.
 const SMALLEST_RIM: f64 = 6.0;
 const SPECK: f64 = 2.0;
+const MANY_DOTS: usize = 300;
+const MANY_ALPHA: f64 = 0.5;
 
 /// Values by cell; the first coordinate lies along x and runs slowest.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +77,15 @@ fn equal_cells(edges: &[f64]) -> Vec<usize> {
         .collect()
 }
 
+fn square((x, y): (f64, f64), half: f64) -> Bar {
+    Bar {
+        left: x - half,
+        right: x + half,
+        top: y - half,
+        bottom: y + half,
+    }
+}
+
 /// Tick marks that leave room for their numbers between panels.
 fn wanted(length: f64, em: f64) -> usize {
     (length / (4.5 * em)).clamp(4.0, 6.0) as usize
@@ -119,8 +130,14 @@ impl HeatPanel<'_> {
         self.bottom() - self.height * (y - low) / (high - low)
     }
 
-    /// The values in their colours, and the dots that lie inside.
-    pub fn draw(&self, scene: &mut Scene, color: impl Fn(f64) -> RGBColor, dots: &[[f64; 2]]) {
+    /// The values in their colours, and the dots that lie inside; where they are too many to have rims in the colour `speck`.
+    pub fn draw(
+        &self,
+        scene: &mut Scene,
+        color: impl Fn(f64) -> RGBColor,
+        dots: &[[f64; 2]],
+        speck: RGBColor,
+    ) {
         let place = Bar {
             left: self.left,
             right: self.right(),
@@ -128,21 +145,29 @@ impl HeatPanel<'_> {
             bottom: self.bottom(),
         };
         scene.image(self.field.image(place, color));
-        let shrink = (FEW_DOTS / dots.len().max(1) as f64).sqrt().min(1.0);
-        let radius = DOT * shrink;
-        let rimmed = radius >= SMALLEST_RIM;
-        let inside = |at: f64, (low, high): (f64, f64)| (low..=high).contains(&at);
-        for [x, y] in dots {
-            if inside(*x, self.field.range(0)) && inside(*y, self.field.range(1)) {
-                let centre = (self.x_at(*x), self.y_at(*y));
-                scene.disc(centre, if rimmed { radius } else { SPECK }, WHITE);
-                if rimmed {
-                    scene.disc(centre, 0.65 * radius, INK);
-                }
+        let radius = DOT * (FEW_DOTS / dots.len().max(1) as f64).sqrt().min(1.0);
+        for centre in self.inside(dots) {
+            if radius >= SMALLEST_RIM {
+                scene.disc(centre, radius, WHITE);
+                scene.disc(centre, 0.65 * radius, INK);
+            } else if dots.len() <= MANY_DOTS {
+                scene.disc(centre, SPECK, speck);
+            } else {
+                scene.steps(vec![square(centre, SPECK)], speck, MANY_ALPHA);
             }
         }
         let sides = (self.left, self.right());
         scene.frame(sides, (self.top, self.bottom()), FRAME_WIDTH);
+    }
+
+    /// Places of the dots that lie inside.
+    fn inside(&self, dots: &[[f64; 2]]) -> impl Iterator<Item = (f64, f64)> {
+        let within = |at: f64, (low, high): (f64, f64)| (low..=high).contains(&at);
+        dots.iter()
+            .filter(move |[x, y]| {
+                within(*x, self.field.range(0)) && within(*y, self.field.range(1))
+            })
+            .map(|[x, y]| (self.x_at(*x), self.y_at(*y)))
     }
 
     /// Tick marks below and to the left, with or without numbers.

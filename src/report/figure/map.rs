@@ -1,6 +1,6 @@
 //! The figure of the maps: where the target of training is noisy, a row per case and a column per time; on the line curves.
 
-use plotters::style::RGBColor;
+use plotters::style::{RGBColor, WHITE};
 
 use super::FigureError;
 use super::axis::{Axis, Plot, Scale};
@@ -9,7 +9,7 @@ use super::heat::{Field, HeatPanel, edges_between};
 use super::panel::{MARK, QUIET};
 use super::scene::{Align, Bar, Scene, Text, text_width};
 use super::sweep::{fitting, plain};
-use crate::report::format::{short, swept_title};
+use crate::report::format::{short, short_title};
 use crate::report::result::{CaseResult, MapResult, RunResult};
 
 /// Panels in a line, and lines on a page.
@@ -59,7 +59,7 @@ fn name(result: &RunResult, index: usize) -> Result<String, FigureError> {
     if result.cases.len() == 1 {
         return Ok(String::new());
     }
-    let values = swept_title(&result.cases[index].case);
+    let values = short_title(result, index);
     Ok(match text_width(&values, 1.0)? <= LONGEST {
         true => values,
         false => format!("case {}", index + 1),
@@ -206,7 +206,7 @@ fn heat_maps(scene: &mut Scene, line: &Line<'_>, place: &Place) {
             height: line.shape() * place.width,
             field: line.field(index),
         };
-        panel.draw(scene, ordered, &dots);
+        panel.draw(scene, ordered, &dots, WHITE);
         panel.ticks(scene, TICK_LABEL, place.lowest, index == 0);
         if place.times {
             let middle = panel.left + 0.5 * panel.width;

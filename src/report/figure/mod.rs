@@ -9,10 +9,13 @@ mod diagnostic;
 mod gap_filling;
 mod heat;
 mod map;
+mod marginals;
 mod panel;
 mod paths;
 mod plane;
+mod readouts;
 mod scene;
+mod segments;
 mod sheet;
 mod sweep;
 
@@ -49,7 +52,8 @@ pub enum FigureError {
     Draw(String),
 }
 
-/// Draws one case, titled with its swept values, and writes `<path_stem>.svg` and `<path_stem>.png`.
+/// Draws one case, titled with its swept values, and writes `<path_stem>.svg` and `<path_stem>.png`. Beyond the plane the
+/// projections on further pairs of directions are further rows (pages as [`sweep_figure`]).
 ///
 /// # Errors
 /// Densities of more than two axes, densities that do not match the edges, or a file that cannot be written.
@@ -66,11 +70,11 @@ pub fn titled_case_figure(
     title: &str,
     path_stem: &Path,
 ) -> Result<Vec<PathBuf>, FigureError> {
-    let scene = match case.edges.len() {
-        2 => plane::case_scene(case, title)?,
-        _ => case::scene(case, &Curves::of(case)?, title)?,
+    let scenes = match case.edges.len() {
+        2 => plane::case_scenes(case, title)?,
+        _ => vec![case::scene(case, &Curves::of(case)?, title)?],
     };
-    write(&scene, path_stem)
+    write_pages(&scenes, path_stem)
 }
 
 /// Draws all cases of a sweep as panels of one figure and writes `<path_stem>.svg` and `<path_stem>.png`; the pages of a
@@ -150,10 +154,35 @@ pub fn gap_filling_figure(
     write_pages(gap_filling::scene(case, title)?.as_slice(), path_stem)
 }
 
+/// Draws a case's further densities of one axis, each in a panel: the marginals along directions, the distance to the nearest
+/// training point. Writes `<path_stem>.svg` and `<path_stem>.png` (further pages as [`sweep_figure`]); nothing when there are
+/// none, as in one dimension.
+///
+/// # Errors
+/// As [`case_figure`].
+pub fn marginal_figure(
+    case: &CaseResult,
+    title: &str,
+    path_stem: &Path,
+) -> Result<Vec<PathBuf>, FigureError> {
+    write_pages(&marginals::scenes(case, title)?, path_stem)
+}
+
+/// Draws how full the segments between neighbouring training points are, predicted beside trained, all cases on one sheet:
+/// for four points on a square, whether the sides or the diagonals. Writes `<path_stem>.svg` and `<path_stem>.png` (further
+/// pages as [`sweep_figure`]); nothing when no case has segments.
+///
+/// # Errors
+/// Segments that do not lie in the plane, numbers that cannot be drawn, or a file that cannot be written.
+pub fn segment_figure(result: &RunResult, path_stem: &Path) -> Result<Vec<PathBuf>, FigureError> {
+    write_pages(&segments::scenes(result)?, path_stem)
+}
+
 /// Draws everything there is to draw of a result into the directory `dir`: `density.svg` and `.png` of a single case, or
 /// `case-<n>-<swept values>.*` of every case and `sweep.*` with all of them; `decomposition.*` where objectives are swept.
 /// Cases whose saddle points were found have `paths.*` too, and `gap-filling.*` where a gap was asked for; in a sweep these
-/// names follow the case's. `map.*` shows the maps of all cases. Returns the files, case by case.
+/// names follow the case's. In more than one dimension the further densities of a case are in `marginals.*`, and in the plane
+/// `segments.*` shows what lies between the training points, all cases together. `map.*` shows the maps of all cases. Returns the files, case by case.
 ///
 /// # Errors
 /// As [`case_figure`] and [`paths_figure`].
@@ -164,6 +193,7 @@ pub fn write_figures(result: &RunResult, dir: &Path) -> Result<Vec<PathBuf>, Fig
         .collect::<Result<_, _>>()?;
     let mut written: Vec<PathBuf> = figures.into_iter().flatten().collect();
     written.extend(map_figure(result, &dir.join("map"))?);
+    written.extend(segment_figure(result, &dir.join("segments"))?);
     if result.cases.len() > 1 && result.cases.iter().all(has_densities) {
         written.extend(sweep_figure(result, &dir.join("sweep"))?);
         written.extend(decomposition_figure(result, &dir.join("decomposition"))?);
@@ -185,6 +215,7 @@ fn case_figures(result: &RunResult, index: usize, dir: &Path) -> Result<Vec<Path
     let title = joined(run_name(result), &swept_title(&case.case));
     let mut written = titled_case_figure(case, &title, &dir.join(case_stem(result, index)))?;
     let stem = |part: &str| dir.join(part_stem(result, index, part));
+    written.extend(marginal_figure(case, &title, &stem("marginals"))?);
     written.extend(paths_figure(case, &title, &stem("paths"))?);
     written.extend(gap_filling_figure(case, &title, &stem("gap-filling"))?);
     Ok(written)

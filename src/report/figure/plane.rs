@@ -1,13 +1,14 @@
 //! The figure of densities in the plane: predicted beside trained beside their difference, a row per case.
 
-use plotters::style::RGBColor;
+use plotters::style::{RGBColor, WHITE};
 
 use super::FigureError;
 use super::axis::{Axis, Scale};
 use super::color::{color_bar, diverging, ordered};
 use super::heat::{Field, HeatPanel};
 use super::panel::QUIET;
-use super::scene::{Align, Bar, Scene, Text, text_width};
+use super::readouts::{as_case, axis_name};
+use super::scene::{Align, Bar, INK, Scene, Text, text_width};
 use super::sweep::{fitting, plain};
 use crate::report::format::{significant, swept_title};
 use crate::report::result::{CaseResult, DATA, DensityResult, MONTE_CARLO, RunResult};
@@ -32,9 +33,15 @@ const BOTTOM: f64 = 240.0;
 const WIDTH: f64 = 1000.0;
 const TALLEST: f64 = 1300.0;
 
-/// The figure of one case.
-pub(super) fn case_scene(case: &CaseResult, title: &str) -> Result<Scene, FigureError> {
-    page(&[Row::of(case, String::new())?], title)
+/// The figure of one case, page by page: its densities, and those of the further planes that it reports.
+pub(super) fn case_scenes(case: &CaseResult, title: &str) -> Result<Vec<Scene>, FigureError> {
+    let planes = case.readouts.iter().filter(|r| r.edges.len() == 2);
+    let others: Vec<CaseResult> = planes.map(|r| as_case(case, r)).collect();
+    let rows = std::iter::once(case)
+        .chain(&others)
+        .map(|shown| Row::of(shown, axis_names(case, &shown.directions), String::new()))
+        .collect::<Result<Vec<_>, _>>()?;
+    pages(&rows, title)
 }
 
 /// All cases, page by page.
@@ -42,13 +49,27 @@ pub(super) fn sweep_scenes(result: &RunResult) -> Result<Vec<Scene>, FigureError
     let rows = result
         .cases
         .iter()
-        .map(|case| Row::of(case, swept_title(&case.case)))
+        .map(|case| {
+            let axes = axis_names(case, &case.directions);
+            Row::of(case, axes, swept_title(&case.case))
+        })
         .collect::<Result<Vec<_>, _>>()?;
-    let title = super::run_name(result);
+    pages(&rows, super::run_name(result))
+}
+
+fn pages(rows: &[Row<'_>], title: &str) -> Result<Vec<Scene>, FigureError> {
     rows.chunks(PAGE).map(|rows| page(rows, title)).collect()
 }
 
-/// One case.
+/// Names of the two axes of a plane; without directions they are the coordinates.
+fn axis_names(case: &CaseResult, directions: &[Vec<f64>]) -> [String; 2] {
+    match directions {
+        [first, second, ..] => [first, second].map(|along| axis_name(case, along)),
+        _ => ["x₁", "x₂"].map(str::to_owned),
+    }
+}
+
+/// One plane of one case.
 struct Row<'a> {
     name: String,
     edges: [&'a [f64]; 2],
@@ -67,7 +88,7 @@ struct Panel {
 }
 
 impl<'a> Row<'a> {
-    fn of(case: &'a CaseResult, name: String) -> Result<Self, FigureError> {
+    fn of(case: &'a CaseResult, axes: [String; 2], name: String) -> Result<Self, FigureError> {
         let [x, y] = case.edges.as_slice() else {
             return Err(FigureError::Dimension {
                 dim: case.edges.len(),
@@ -93,7 +114,7 @@ impl<'a> Row<'a> {
             scales: [largest(false), largest(true)],
             panels,
             dots: case.means.iter().filter_map(|m| dot(case, m)).collect(),
-            axes: [0, 1].map(|i| axis_name(case, i)),
+            axes,
         })
     }
 
@@ -197,22 +218,6 @@ fn dot(case: &CaseResult, mean: &[f64]) -> Option<[f64; 2]> {
     }
 }
 
-/// A coordinate, where the axis is one.
-fn axis_name(case: &CaseResult, axis: usize) -> String {
-    const COORDINATES: [&str; 4] = ["x₁", "x₂", "x₃", "x₄"];
-    let coordinate = match case.directions.get(axis) {
-        None => Some(axis),
-        Some(along) if along.iter().filter(|a| **a != 0.0).count() == 1 => {
-            along.iter().position(|a| *a == 1.0)
-        }
-        Some(_) => None,
-    };
-    coordinate.and_then(|i| COORDINATES.get(i)).map_or_else(
-        || format!("direction {}", axis + 1),
-        |&name| name.to_owned(),
-    )
-}
-
 fn page(rows: &[Row<'_>], title: &str) -> Result<Scene, FigureError> {
     let widest = rows.iter().map(Row::width).fold(0.0, f64::max);
     let width = (LEFT + widest + MARGIN).max(LEFT + text_width("mass per bin", TITLE)?);
@@ -252,11 +257,13 @@ fn draw(scene: &mut Scene, row: &Row<'_>, top: f64) -> Result<(), FigureError> {
             field: row.field(shown),
         };
         let axis = axis(row, shown.is_difference);
-        let color: fn(f64) -> RGBColor = match shown.is_difference {
-            true => diverging,
-            false => ordered,
+        // Specks are seen on what is nothing: on the dark end of the one scale, on the white middle of the other.
+        let (color, speck): (fn(f64) -> RGBColor, RGBColor) = match shown.is_difference {
+            true => (diverging, INK),
+            false => (ordered, WHITE),
         };
-        panel.draw(scene, |value| color(axis.fraction(value)), &row.dots);
+        let of_value = |value| color(axis.fraction(value));
+        panel.draw(scene, of_value, &row.dots, speck);
         panel.ticks(scene, TICK_LABEL, true, index == 0);
         over(scene, &panel, &shown.lines)?;
         let below = (left + 0.5 * WIDTH, panel.bottom() + 165.0);

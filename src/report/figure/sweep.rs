@@ -17,10 +17,10 @@ const MOST_COLUMNS: usize = 8;
 /// Rows of panels on one page.
 const PAGE: usize = 10;
 
-const LABEL: f64 = 66.0;
-const TICK_LABEL: f64 = 58.0;
-const STRIP: f64 = 54.0;
-const LEFT: f64 = 290.0;
+pub(super) const LABEL: f64 = 66.0;
+pub(super) const TICK_LABEL: f64 = 58.0;
+pub(super) const STRIP: f64 = 54.0;
+pub(super) const LEFT: f64 = 290.0;
 /// Right of the panels: the row labels.
 const RIGHT: f64 = 150.0;
 /// From one line of a row label to the next.
@@ -261,7 +261,8 @@ impl Sheet<'_> {
         let lines = self.grid.row_labels.iter().map(Vec::len).max().unwrap_or(1);
         let beside = RIGHT + LINE * lines.saturating_sub(1) as f64;
         let page_width = (right + beside).max(3300.0);
-        let (entries, legend_height) = self.legend(bottom + 290.0, page_width)?;
+        let (entries, legend_height) =
+            legend(&self.curves, &self.notes(), bottom + 290.0, page_width)?;
         let mut scene = Scene::new(page_width, bottom + 290.0 + legend_height);
         for (row, places) in rows.iter().enumerate() {
             for (column, index) in places.iter().enumerate() {
@@ -379,55 +380,68 @@ impl Sheet<'_> {
         Ok(())
     }
 
-    /// Places the entries of the one legend, in lines as long as the page is wide; also its height.
-    fn legend(&self, top: f64, page_width: f64) -> Result<(Vec<Placed<'_>>, f64), FigureError> {
-        let mut shown: Vec<&Curve> = Vec::new();
-        for curve in self.curves.iter().flat_map(|c| &c.curves) {
-            if !shown.iter().any(|known| known.name == curve.name) {
-                shown.push(curve);
-            }
-        }
-        shown.sort_by_key(|curve| curve.role);
-        let mut entries: Vec<(Option<&Curve>, String)> = shown
-            .into_iter()
-            .map(|curve| (Some(curve), entry_text(curve)))
-            .collect();
+    /// What the marks in the panels mean.
+    fn notes(&self) -> Vec<&'static str> {
         let leaves = |c: &Curve| c.density.iter().any(|d| *d > self.y_max);
-        if self.curves.iter().flat_map(|c| &c.curves).any(leaves) {
-            entries.push((None, "▲ peak leaves the frame".to_string()));
-        }
-        if self.cases.iter().any(|case| case.best().is_some()) {
-            entries.push((None, "TV: total variation to monte-carlo".to_string()));
-        }
-        let line = 2.0 * TICK_LABEL;
-        let (mut x, mut y) = (LEFT, top);
-        let mut placed = Vec::new();
-        for (curve, text) in entries {
-            let sample = curve.map_or(0.0, |_| SAMPLE + 30.0);
-            let width = sample + text_width(&text, TICK_LABEL)?;
-            if x > LEFT && x + width > page_width - 40.0 {
-                (x, y) = (LEFT, y + line);
-            }
-            placed.push(Placed {
-                curve,
-                text,
-                at: (x, y),
-            });
-            x += width + 90.0;
-        }
-        Ok((placed, y - top + line))
+        let marked = self.curves.iter().flat_map(|c| &c.curves).any(leaves);
+        let compared = self.cases.iter().any(|case| case.best().is_some());
+        notes(marked, compared)
     }
 }
 
+/// Explains the marks of peaks above the frame and the agreement over the panels, where there are any.
+pub(super) fn notes(marked: bool, compared: bool) -> Vec<&'static str> {
+    let of_marks = marked.then_some("▲ peak leaves the frame");
+    let of_agreement = compared.then_some("TV: total variation to monte-carlo");
+    of_marks.into_iter().chain(of_agreement).collect()
+}
+
+/// Places the entries of the one legend of several panels, in lines as long as the page is wide; also its height.
+pub(super) fn legend<'a>(
+    curves: &'a [Curves],
+    notes: &[&str],
+    top: f64,
+    page_width: f64,
+) -> Result<(Vec<Placed<'a>>, f64), FigureError> {
+    let mut shown: Vec<&Curve> = Vec::new();
+    for curve in curves.iter().flat_map(|c| &c.curves) {
+        if !shown.iter().any(|known| known.name == curve.name) {
+            shown.push(curve);
+        }
+    }
+    shown.sort_by_key(|curve| curve.role);
+    let entries = shown
+        .into_iter()
+        .map(|curve| (Some(curve), entry_text(curve)))
+        .chain(notes.iter().map(|note| (None, (*note).to_owned())));
+    let line = 2.0 * TICK_LABEL;
+    let (mut x, mut y) = (LEFT, top);
+    let mut placed = Vec::new();
+    for (curve, text) in entries {
+        let sample = curve.map_or(0.0, |_| SAMPLE + 30.0);
+        let width = sample + text_width(&text, TICK_LABEL)?;
+        if x > LEFT && x + width > page_width - 40.0 {
+            (x, y) = (LEFT, y + line);
+        }
+        placed.push(Placed {
+            curve,
+            text,
+            at: (x, y),
+        });
+        x += width + 90.0;
+    }
+    Ok((placed, y - top + line))
+}
+
 /// A legend entry and the left end of its middle line; an entry without a curve explains a mark.
-struct Placed<'a> {
+pub(super) struct Placed<'a> {
     curve: Option<&'a Curve>,
     text: String,
     at: (f64, f64),
 }
 
 impl Placed<'_> {
-    fn draw(self, scene: &mut Scene) {
+    pub fn draw(self, scene: &mut Scene) {
         let (mut x, y) = self.at;
         let mut color = QUIET;
         if let Some(curve) = self.curve {
@@ -486,7 +500,7 @@ fn entry_text(curve: &Curve) -> String {
 }
 
 /// Distance of the shown prediction from Monte Carlo, and its noise floor.
-fn agreement(case: &CaseResult, curves: &Curves) -> Option<String> {
+pub(super) fn agreement(case: &CaseResult, curves: &Curves) -> Option<String> {
     let comparison = case.against_monte_carlo(curves.leading.as_deref()?)?;
     Some(format!(
         "TV {}, floor {}",
