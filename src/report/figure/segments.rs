@@ -331,8 +331,11 @@ fn fillings(scene: &mut Scene, sheet: &Sheet, (left, top): (f64, f64)) -> Result
         }
         let to = from + count as f64 + 1.0;
         let inside = (plot.x_at(from + 0.25), plot.x_at(to - 0.25));
-        for (index, side) in sheet.sides.iter().enumerate() {
+        // No band over a dot.
+        for side in &sheet.sides {
             mean(scene, &plot, inside, sheet.mean(group, side), side.color);
+        }
+        for (index, side) in sheet.sides.iter().enumerate() {
             let shift = 0.36 * (index as f64 - 0.5 * (sheet.sides.len() as f64 - 1.0));
             let radius = (0.11 * FRAME / places).clamp(3.0, 15.0);
             for (k, segment) in sheet.segments[first..first + count].iter().enumerate() {
