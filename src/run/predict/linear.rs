@@ -25,6 +25,9 @@ use crate::statistics::{
     equivalent, sandwich,
 };
 
+/// Change of the statistics at the last refinement beyond which a warning says so.
+const COARSE: f64 = 1e-2;
+
 /// Layers that the mean weights are averaged over, in two halves; fewer in more dimensions, where there are more weights.
 const MEAN_DRAWS: u64 = 1024;
 const MEAN_DRAWS_IN_SPACE: u64 = 256;
@@ -501,6 +504,13 @@ fn describe_equivalent(
     set: &mut PredictionSet,
 ) {
     let fine = &equivalent.fine;
+    let change = equivalent.refinement.change;
+    if change > COARSE {
+        set.warnings.push(format!(
+            "the last refinement of the quadrature still changed the weights' statistics by {:.1} %",
+            100.0 * change
+        ));
+    }
     set.diagnostics.insert(
         "statistics".into(),
         json!({
