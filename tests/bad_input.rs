@@ -210,6 +210,10 @@ fn keys() {
             base_with("steps = 80", "tolerance = 1e-6"),
         ),
         (
+            "does not apply: scale",
+            data("kind = \"points\"\npoints = [[1.0]]\nscale = 2.0\n"),
+        ),
+        (
             "does not apply: path",
             data("kind = \"points\"\npoints = [[1.0]]\npath = \"a.csv\"\n"),
         ),
@@ -471,8 +475,20 @@ fn values() {
             data("kind = \"points\"\npoints = [\n  [1.0],\n  [1.0, 2.0],\n]\n"),
         ),
         (
-            "two dimensions",
-            data("kind = \"points\"\npoints = [[1.0, 2.0]]\n"),
+            "rotation on the line",
+            data("kind = \"points\"\npoints = [[1.0], [2.0]]\nrotation = 45.0\n"),
+        ),
+        (
+            "rotation in space",
+            data("kind = \"points\"\npoints = [[1.0, 2.0, 3.0]]\nrotation = 45.0\n"),
+        ),
+        (
+            "rotation by no number",
+            data("kind = \"points\"\npoints = [[1.0, 2.0]]\nrotation = \"45\"\n"),
+        ),
+        (
+            "directions on the line",
+            base_with("bins = 60", "directions = [[1.0]]"),
         ),
         (
             "weights do not sum to 1",
@@ -718,6 +734,113 @@ fn plane(features: &str) -> String {
     format!("{}{features}\n{}", &plane[..start], &plane[end..])
 }
 
+/// What is right in one dimension and wrong in more.
+#[test]
+fn more_dimensions() {
+    let linear = "of = \"x1\"\nkind = \"gaussian\"\ncount = 3";
+    let plane = |from: &str, to: &str| {
+        let text = plane(&format!("[[model.features]]\n{linear}"));
+        assert_eq!(text.matches(from).count(), 1, "{from:?}");
+        text.replace(from, to)
+    };
+    let space = |from: &str, to: &str| {
+        plane(from, to).replace(
+            "[[-1.0, 0.0], [1.0, 0.5]]",
+            "[[-1.0, 0.0, 0.1], [1.0, 0.5, 0.2]]",
+        )
+    };
+    let naive = |points: &str, rest: &str| {
+        let data = NAIVE.replace("[[0.0]]", points);
+        format!("{data}{rest}")
+    };
+    let methods = "methods = [\"mean-field\"]";
+    for well in [
+        plane("bins = 60", "directions = [[1.0, 1.0], [1e300, 0.0]]"),
+        space("bins = 60", "range = [[0.0, 1.0], [0.0, 2.0], [-1.0, 1.0]]"),
+        naive("[[0.0, 1.0, 2.0]]", "kappa = 0.1\n"),
+    ] {
+        let read = parse(&well, Format::Toml, "well.toml", Path::new("."), &[], None);
+        assert!(read.is_ok(), "{:?}", read.err());
+    }
+    let all = messages(&[
+        (
+            "saddle in the plane",
+            plane(
+                methods,
+                "statistics = \"equivalent\"\nmethods = [\"saddle\"]",
+            ),
+        ),
+        ("starts in the plane", plane(methods, "starts = 10")),
+        ("one loop in the plane", plane(methods, "one_loop = true")),
+        (
+            "fokker-planck in three dimensions",
+            naive(
+                "[[0.0, 1.0, 2.0]]",
+                "kappa = 0.1\n[predict]\nmethods = [\"fokker-planck\"]\n",
+            ),
+        ),
+        (
+            "reverse SDE in three dimensions",
+            naive("[[0.0, 1.0, 2.0]]", "[sampler]\nkind = \"reverse-sde\"\n"),
+        ),
+        (
+            "mean field of the reverse SDE",
+            plane("kind = \"pf-ode\"", "kind = \"reverse-sde\""),
+        ),
+        ("no variables", plane("of = \"x1\"", "of = []")),
+        (
+            "a variable twice",
+            plane("of = \"x1\"", "of = [\"x1\", \"t\", \"x1\"]"),
+        ),
+        (
+            "a variable too many",
+            plane("of = \"x1\"", "of = [\"x1\", \"x3\"]"),
+        ),
+        ("a number of a variable", plane("of = \"x1\"", "of = 1")),
+        (
+            "a variable beyond many",
+            plane("of = \"x1\"", "of = \"x7\"").replace(
+                "[[-1.0, 0.0], [1.0, 0.5]]",
+                "[[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]]",
+            ),
+        ),
+        (
+            "all coordinates beside time",
+            plane("of = \"x1\"", "of = [\"x\", \"t\"]"),
+        ),
+        (
+            "too many products",
+            plane("of = \"x1\"", "of = [\"x1\", \"x2\", \"t\"]").replace("count = 3", "count = 28"),
+        ),
+        (
+            "one direction",
+            plane("bins = 60", "directions = [[1.0, 0.0]]"),
+        ),
+        (
+            "a direction of another dimension",
+            plane("bins = 60", "directions = [[1.0, 0.0], [1.0]]"),
+        ),
+        (
+            "no direction at all",
+            plane("bins = 60", "directions = [[1.0, 0.0], [0.0, 0.0]]"),
+        ),
+        (
+            "a flat direction",
+            plane("bins = 60", "directions = [1.0, 0.0]"),
+        ),
+        (
+            "ranges of another dimension",
+            space("bins = 60", "range = [[0.0, 1.0], [0.0, 1.0]]"),
+        ),
+        (
+            "an empty range",
+            plane("bins = 60", "range = [[0.0, 1.0], [1.0, 0.0]]"),
+        ),
+        ("a gap in the plane", plane(methods, "gap = [0.4, 0.6]")),
+    ]);
+    insta::assert_snapshot!("more_dimensions", all);
+}
+
 #[test]
 fn features_of_all_coordinates() {
     let set = |rest: &str| plane(&format!("[[model.features]]\nof = \"x\"\n{rest}"));
@@ -919,7 +1042,10 @@ fn csv_files() {
         ("pca.csv", b"a,b\n1e300,2\n3,4\n", "pca = 1"),
         ("rows.csv", b"a\n1\n", "max_rows = 0"),
         ("sum.csv", b"a\n1\n", "checksum = \"0123456789abcdef\""),
-        ("two.csv", b"a,b\n1,2\n", ""),
+        ("scale.csv", b"a,b\n1,2\n3,5\n", "scale = 0"),
+        ("scale.csv", b"a,b\n1,2\n3,5\n", "scale = true"),
+        ("scale.csv", b"a,b\n1,2\n3,5\n", "scale = 1e308"),
+        ("scale.csv", b"a\n1\n3\n", "rotation = 45.0"),
     ]);
     insta::assert_snapshot!("csv_files", all);
 }
@@ -979,6 +1105,21 @@ fn sizes_beyond_memory() {
         (
             "features",
             base_with("samples = 1024", "samples = 100000000").replace("count = 16", "count = 141"),
+        ),
+        (
+            "bins of the plane",
+            plane("[[model.features]]\nof = \"x1\"\nkind = \"gaussian\"\ncount = 3")
+                .replace("bins = 60", "bins = 10000"),
+        ),
+        (
+            "features in ten dimensions",
+            plane("[[model.features]]\nof = \"x\"\nkind = \"random-fourier\"\ncount = 20000")
+                .replace("[-1.0, 0.0], [1.0, 0.5]", &format!("{:?}", [0.5; 10])),
+        ),
+        (
+            "samples of layers in the plane",
+            plane("[[model.features]]\nof = \"x1\"\nkind = \"gaussian\"\ncount = 3")
+                .replace("samples = 1024", "samples = 1000000000000"),
         ),
     ] {
         let error = refused(&text, Format::Toml, &[]);

@@ -10,6 +10,8 @@ mod interruption;
 mod random_specs;
 #[path = "command/repeatability.rs"]
 mod repeatability;
+#[path = "command/space.rs"]
+mod space;
 #[path = "command/support.rs"]
 mod support;
 #[path = "command/wrong_input.rs"]

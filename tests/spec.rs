@@ -686,10 +686,204 @@ fn the_memory_of_a_case_is_estimated() {
     // Two running averages: sums, squares and 200 bootstrap replicates, and 1537 counts, per bin. The number of models
     // does not enter.
     assert_eq!(need.densities, 2 * 60 * (8 * 202 + 4 * 1537 + 8));
-    let per_thread = need.training_per_thread + need.sampling_per_thread;
+    let per_thread = need.models_per_thread() + need.sampling_per_thread;
     assert_eq!(need.total(4) - need.total(1), 3 * per_thread);
     spec.check_memory(2).unwrap();
     assert!(spec.check_memory(usize::MAX).is_err());
+}
+
+/// Two points in the plane and one set of features, the same for both coordinates and time.
+const PLANE: &str = r#"
+[data]
+kind = "points"
+points = [[-1.0, 0.0], [1.0, 0.5]]
+[diffusion]
+kind = "vp"
+[model]
+kind = "linear"
+[[model.features]]
+of = ["x1", "x2", "t"]
+kind = "gaussian"
+count = 4
+[training]
+samples = 60
+"#;
+
+/// Training in D >= 2 keeps factors, not rows; and every density is an ensemble.
+#[test]
+fn the_memory_of_a_case_in_the_plane_is_estimated() {
+    let need = |changes: &[&str]| {
+        let spec = read_with(PLANE, changes).unwrap();
+        vkernel::spec::MemoryEstimate::of(&spec.cases[0].experiment)
+    };
+    let (few, many) = (need(&[]), need(&["training.samples=1000000"]));
+    assert_eq!((few.features, few.samples), (64, 60));
+    // The dual form, P = 60: factors of 12 features and two targets of every sample, P x P, and twice the weights; a copy of
+    // the factors and a panel of 64 columns.
+    let held = (12 + 2) * 60 + 60 * 60 + 2 * 2 * 64;
+    assert_eq!(few.training_per_thread, 8 * (held + (12 + 64) * 60));
+    // Drawn layers keep rows.
+    assert_eq!(few.layer_per_thread, 8 * (64 * 60 + 64 * 64));
+    // P >= F: ten pairs per factor, so 100 pairs of space times 10 of time; indices of 16 x 16 pairs, half a number each; the
+    // factors and the pairs of 256 samples. P does not enter.
+    let held = (12 + 2) * 256 + 64 * 64 + 2 * 2 * 64 + 100 * 10 + 16 * 16 / 2;
+    assert_eq!(many.training_per_thread, 8 * (held + 100 * 256));
+    let sandwich = need(&["training.samples=1000000", "predict.statistics=sandwich"]);
+    assert_eq!(sandwich.layer_per_thread, 0);
+    assert!(sandwich.total(2) < many.total(2) / 2);
+    // Mean field, Gaussian field, data, exact score and trained models; 30 x 30 bins with sketches, and without them five
+    // moments, distances in 30 bins and beyond, the memorised share, one strip and two discs.
+    let per_bin = 8 * 202 + 4 * 1537 + 8;
+    let values = 5 + 32 + 1 + 1 + 2;
+    assert_eq!(few.densities, 5 * (900 * per_bin + values * 8 * 202));
+    assert!(read_with(PLANE, &["output.bins=10000"]).is_err());
+}
+
+/// What `check` says of the setting of Fig. 3, against what was measured there (derivations/16-more-dimensions.md): within
+/// a factor of three, on one thread.
+#[test]
+fn the_time_of_a_case_in_the_plane_is_estimated() {
+    use vkernel::monte_carlo::Trainer;
+    let text = PLANE.replace("count = 4", "count = 10");
+    let rate = 1.5e10;
+    for (samples, measured) in [(500, 2.5e-3), (2000, 0.06), (8000, 0.25)] {
+        let e = only(&text.replace("samples = 60", &format!("samples = {samples}")));
+        let Family::Linear(linear) = &e.family else {
+            panic!("a linear family");
+        };
+        let estimated = Trainer::cost(linear, samples).flops / rate;
+        let ratio = estimated / measured;
+        assert!((1.0 / 3.0..3.0).contains(&ratio), "P = {samples}: {ratio}");
+    }
+    // In all: the statistics and drawn layers of about a minute of one thread, and little for two models.
+    let overrides = [
+        "predict.draws=2",
+        "monte_carlo.models=2",
+        "training.samples=2000",
+    ];
+    let spec = read_with(&text, &overrides).unwrap();
+    let printed = vkernel::run::work_ahead(&spec, 1);
+    let seconds = seconds_in(printed.lines().last().unwrap());
+    assert!((20.0..240.0).contains(&seconds), "{printed}");
+    // Few features without factors on scattered points: the nodes cost more than everything else.
+    let cube = PLANE
+        .replace("[[-1.0, 0.0], [1.0, 0.5]]", "[[-1.0, 0.0, 0.3], [1.0, 0.5, 0.0], [0.0, 0.0, -1.0]]")
+        .replace(
+            "of = [\"x1\", \"x2\", \"t\"]\nkind = \"gaussian\"\ncount = 4",
+            "of = \"x\"\nkind = \"random-fourier\"\ncount = 20\n[[model.features]]\nof = \"t\"\nkind = \"gaussian\"\ncount = 4",
+        );
+    let printed = vkernel::run::work_ahead(&read_with(&cube, &overrides[..2]).unwrap(), 1);
+    let seconds = seconds_in(printed.lines().last().unwrap());
+    // Measured: 146 s.
+    assert!((45.0..450.0).contains(&seconds), "{printed}");
+}
+
+/// The seconds in "about 12.3 s" or "about 4 min".
+fn seconds_in(line: &str) -> f64 {
+    let (_, after) = line.split_once("about ").unwrap();
+    let mut words = after.split_whitespace();
+    let number: f64 = words.next().unwrap().parse().unwrap();
+    match words.next().unwrap() {
+        "min" => 60.0 * number,
+        _ => number,
+    }
+}
+
+#[test]
+fn one_set_of_several_variables() {
+    let short = only(PLANE);
+    let long = only(
+        &PLANE.replace(
+            "of = [\"x1\", \"x2\", \"t\"]\nkind = \"gaussian\"\ncount = 4",
+            &["x1", "x2", "t"]
+                .map(|of| format!("of = {of:?}\nkind = \"gaussian\"\ncount = 4"))
+                .join("\n[[model.features]]\n"),
+        ),
+    );
+    assert_eq!(format!("{:?}", short.family), format!("{:?}", long.family));
+    let Family::Linear(linear) = &short.family else {
+        panic!("a linear family");
+    };
+    assert_eq!(linear.features.len(), 64);
+    // Every variable has its own default range: the extent -1 to 1 and a quarter of it, and four standard deviations of the
+    // noise at t_min about 0 to 0.5, where they reach farther than a quarter.
+    let sigma2 = 1.0 - f64::exp(-2.0 * (0.1 * 0.01 + 0.5 * 19.9 * 0.01 * 0.01));
+    let reach = 4.0 * sigma2.sqrt();
+    assert!(reach > 0.125 && reach < 0.5);
+    assert_eq!(short.output.range[0], (-1.5, 1.5));
+    assert_relative_eq!(short.output.range[1].0, -reach, epsilon = 1e-12);
+    assert_relative_eq!(short.output.range[1].1, 0.5 + reach, epsilon = 1e-12);
+    // It stays one set in what is written out, without a range, which would be shared.
+    let spec = read(PLANE);
+    let set = &spec.resolved["model"]["features"][0];
+    assert_eq!(set["of"], json!(["x1", "x2", "t"]));
+    assert!(set.get("range").is_none() && set["width"] == json!(0.5));
+    check_round_trip(&spec);
+}
+
+#[test]
+fn data_are_turned() {
+    let text = PLANE.replace("0.5]]", "0.5]]\nrotation = 30.0");
+    let e = only(&text);
+    let (sin, cos) = (0.5, 0.75_f64.sqrt());
+    for (component, [x, y]) in e
+        .problem
+        .data
+        .components()
+        .iter()
+        .zip([[-1.0, 0.0], [1.0, 0.5]])
+    {
+        assert_relative_eq!(component.mean[0], cos * x - sin * y, epsilon = 1e-15);
+        assert_relative_eq!(component.mean[1], sin * x + cos * y, epsilon = 1e-15);
+    }
+    let spec = read_with(&text, &["sweep.\"data.rotation\"=[0.0, 22.5]"]).unwrap();
+    assert_eq!(spec.cases.len(), 2);
+    check_round_trip(&spec);
+}
+
+#[test]
+fn directions_are_unit_vectors_with_ranges() {
+    let text = format!("{PLANE}[output]\ndirections = [[3.0, 4.0], [0.0, -1e200]]\n");
+    let e = only(&text);
+    let along: Vec<&[f64]> = e.output.directions.iter().map(|d| &d.along[..]).collect();
+    assert_relative_eq!(along[0][0], 0.6, epsilon = 1e-15);
+    assert_relative_eq!(along[0][1], 0.8, epsilon = 1e-15);
+    assert_eq!(along[1], [0.0, -1.0]);
+    // The projections of the points on (0.6, 0.8) are -0.6 and 1: a quarter of 1.6 on either side.
+    let (low, high) = e.output.directions[0].range;
+    assert_relative_eq!(low, -1.0, epsilon = 1e-12);
+    assert_relative_eq!(high, 1.4, epsilon = 1e-12);
+    check_round_trip(&read(&text));
+}
+
+/// Without directions the principal ones are taken, and written out.
+#[test]
+fn principal_directions_are_resolved() {
+    let data = "[[2.0, 0.0, 0.0], [-2.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [0.0, 0.5, 0.0], [0.0, -0.5, 0.0]]";
+    let text = PLANE
+        .replace("[[-1.0, 0.0], [1.0, 0.5]]", data)
+        .replace("\"x2\", ", "\"x2\", \"x3\", ");
+    let spec = read(&text);
+    // Variances 8/6, 2/6 and 0.5/6 along x1, x3 and x2.
+    let directions = spec.resolved["output"]["directions"].as_array().unwrap();
+    assert_eq!(directions.len(), 3);
+    for (direction, axis) in directions.iter().zip([0, 2, 1]) {
+        for i in 0..3 {
+            let expected = if i == axis { 1.0 } else { 0.0 };
+            let found = direction[i].as_f64().unwrap().abs();
+            assert_relative_eq!(found, expected, epsilon = 1e-12);
+        }
+    }
+    check_round_trip(&spec);
+    // The plane's are its coordinates, which are not written out.
+    assert!(read(PLANE).resolved["output"].get("directions").is_none());
+}
+
+#[test]
+fn data_files_are_scaled() {
+    let spec = data_file("d.csv", b"a\n1.0\n-3.0\n", "scale = 0.5");
+    assert_eq!(points(&spec).0, [0.5, -1.5]);
+    assert_eq!(spec.resolved["data"]["scale"], json!(0.5));
 }
 
 const MAP: &str = r#"[data]
@@ -727,7 +921,9 @@ fn a_map_needs_no_model() {
 fn the_schema_accepts_what_is_accepted() {
     let schema = spec_schema();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    for text in [FULL, SHORT, NAIVE, MAP] {
+    let turned = PLANE.replace("0.5]]", "0.5]]\nrotation = 30.0");
+    let directed = format!("{PLANE}[output]\ndirections = [[3.0, 4.0], [0.0, 1.0]]\n");
+    for text in [FULL, SHORT, NAIVE, MAP, PLANE, &turned, &directed] {
         let tree: toml::Table = text.parse().unwrap();
         let written = serde_json::to_value(tree).unwrap();
         let errors: Vec<_> = validator

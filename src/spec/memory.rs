@@ -102,6 +102,9 @@ impl MemoryEstimate {
 /// Every ensemble with what is read off it. Kept together: in D = 1 a prediction's and the trained models', in more
 /// dimensions also those of the references and of all other predictions.
 fn densities(experiment: &Experiment) -> u64 {
+    if experiment.output.directions.is_empty() {
+        return 0; // maps without a model
+    }
     let readout = experiment.readout();
     let cells = power(
         experiment.output.bins as u64,

@@ -25,7 +25,7 @@ type Wrong = (
     &'static str,
 );
 
-const WRONG: [Wrong; 21] = [
+const WRONG: [Wrong; 24] = [
     (
         "samples = 40",
         "samples = 0",
@@ -100,11 +100,11 @@ const WRONG: [Wrong; 21] = [
     ),
     (
         "[[-1.0], [1.0]]",
-        "[[-1.0, 0.0], [1.0, 2.0]]",
-        "[data]",
-        "data",
-        "D = 2",
-        "D = 1",
+        "[[-1.0, 0.0], [1.0, 2.0, 3.0]]",
+        "3.0]]",
+        "data.points[1]",
+        "3 coordinates",
+        "2 coordinates, as the first",
     ),
     (
         "[[-1.0], [1.0]]",
@@ -177,6 +177,30 @@ const WRONG: [Wrong; 21] = [
         "output.range",
         "[2.0,-2.0]",
         "low < high",
+    ),
+    (
+        "[[-1.0], [1.0]]",
+        "[[-1.0], [1.0]]\nrotation = 45.0",
+        "rotation",
+        "data.rotation",
+        "45.0 with D = 1",
+        "no rotation unless D = 2",
+    ),
+    (
+        "bins = 30",
+        "directions = [[1.0]]",
+        "directions",
+        "output.directions",
+        "[[1.0]]",
+        "no directions in one dimension",
+    ),
+    (
+        "of = \"x1\"",
+        "of = [\"x1\", \"x1\"]",
+        "x1",
+        "model.features[0].of",
+        "[\"x1\",\"x1\"]",
+        "none twice",
     ),
     (
         "bins = 30",

@@ -8,7 +8,7 @@ use std::process::Command;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-use vkernel::derive::{Part, derive, derive_case};
+use vkernel::derive::{DeriveError, Part, derive, derive_case};
 use vkernel::experiment::{Experiment, Process};
 use vkernel::family::{Denoiser, Family};
 use vkernel::problem::Triple;
@@ -20,7 +20,19 @@ use vkernel::symbolic::{Tape, parse};
 /// Agreement asked for, relative to the natural scale of each quantity.
 const TOLERANCE: f64 = 1e-9;
 
+/// Shipped specs that formulas are written for: with a model, in D = 1.
 fn shipped() -> Vec<PathBuf> {
+    let on_the_line = |path: &PathBuf| {
+        let spec = vkernel::spec::load(path, &[], None).unwrap_or_else(|e| panic!("{e}"));
+        spec.cases[0].has_model && spec.cases[0].experiment.problem.dim() == 1
+    };
+    let mut files = all_shipped();
+    files.retain(on_the_line);
+    assert!(files.len() >= 15, "{}", files.len());
+    files
+}
+
+fn all_shipped() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
     let mut files: Vec<PathBuf> = [folder.clone(), folder.join("others")]
         .iter()
@@ -29,7 +41,6 @@ fn shipped() -> Vec<PathBuf> {
         .filter(|path| path.extension().is_some_and(|e| e == "toml"))
         .collect();
     files.sort();
-    assert!(files.len() >= 15, "{}", files.len());
     files
 }
 
@@ -512,6 +523,26 @@ fn every_shipped_spec_has_its_sections() {
         }
         assert!(derivation.text().lines().count() > 60);
     }
+}
+
+/// The other shipped specs are refused, with the reason.
+#[test]
+fn no_formulas_without_a_model_or_beyond_the_line() {
+    let derivable = shipped();
+    let mut refused = 0;
+    for path in all_shipped().iter().filter(|p| !derivable.contains(p)) {
+        let spec = vkernel::spec::load(path, &[], None).unwrap_or_else(|e| panic!("{e}"));
+        let case = &spec.cases[0];
+        let expected = match case.has_model {
+            true => DeriveError::Dimension {
+                dim: case.experiment.problem.dim(),
+            },
+            false => DeriveError::NoModel,
+        };
+        assert_eq!(derive_case(&spec, 0).unwrap_err(), expected);
+        refused += 1;
+    }
+    assert!(refused >= 2, "{refused}");
 }
 
 #[test]
