@@ -1,11 +1,9 @@
-//! Features of points in D >= 2: the fast contraction against plain sums of the definitions, training by factors against dense
-//! normal equations, and what one panel of Fig. 3 costs.
+//! Features of points in D >= 2: the fast contraction against plain sums of the definitions, and what one panel of Fig. 3 costs.
 
 use std::f64::consts::TAU;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use nalgebra::DMatrix;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
@@ -14,7 +12,7 @@ use vkernel::experiment::{Process, SamplerOptions, Scheme, Spacing};
 use vkernel::family::features::{
     Factor, FeatureSet, Features, Fourier, Gaussian, Joint, Polynomial, SpaceFeatures,
 };
-use vkernel::family::{Linear, LinearDenoiser, SampleRows};
+use vkernel::family::{Linear, LinearDenoiser};
 use vkernel::monte_carlo::{Trainer, model_rng};
 use vkernel::numerics::elementary;
 use vkernel::problem::{Data, Diffusion, Objective, Prediction, Problem, Training, Weighting};
@@ -366,82 +364,6 @@ fn training(samples: usize) -> Training {
         weighting: Weighting::Snr,
         samples,
         ridge: 0.1,
-    }
-}
-
-/// The weights of the same draws from rows written out and the normal equations solved by LU.
-fn dense_weights(
-    problem: &Problem,
-    family: &Linear,
-    training: &Training,
-    seed: u64,
-) -> DMatrix<f64> {
-    let (f, p, dim) = (family.features.len(), training.samples, problem.dim());
-    let mut rows = SampleRows::new(problem, family, training);
-    let (mut z, mut y) = (DMatrix::zeros(p, f), DMatrix::zeros(p, dim));
-    let (mut rng, mut row) = (model_rng(7, seed), vec![0.0; f]);
-    for k in 0..p {
-        let target = rows.draw(&mut rng, &mut row);
-        for o in 0..dim {
-            y[(k, o)] = target[o];
-        }
-        for (j, v) in row.iter().enumerate() {
-            z[(k, j)] = *v;
-        }
-    }
-    let scale = 1.0 / p as f64;
-    let normal = z.transpose() * &z * scale + DMatrix::identity(f, f) * training.ridge;
-    normal.lu().solve(&(z.transpose() * y * scale)).unwrap()
-}
-
-#[test]
-fn training_by_factors_is_dense_regression() {
-    let problem = circle(1e-2);
-    let time = || Factor::new(vec![gaussian(5, 1e-2, 1.0, 0.5)]);
-    let spaces = [
-        product(vec![
-            vec![gaussian(5, -1.5, 1.5, 0.5)],
-            vec![fourier(4, -1.5, 1.5)],
-        ]),
-        product(vec![
-            vec![gaussian(6, -1.5, 1.5, 0.5), polynomial(2, -1.5, 1.5)],
-            vec![],
-        ]),
-    ];
-    for space in spaces {
-        for (predicts, time) in [
-            (Prediction::Denoiser, time()),
-            (Prediction::Score, time()),
-            (Prediction::Denoiser, Factor::default()),
-        ] {
-            let family = Linear {
-                features: Features {
-                    space: space.clone(),
-                    time,
-                },
-                predicts,
-            };
-            let f = family.features.len();
-            for samples in [1, 9, f - 1, f, f + 7, 700] {
-                let training = training(samples);
-                let mut trainer = Trainer::new(&problem, &family, &training);
-                for seed in 0..2 {
-                    let weights = trainer.train(&mut model_rng(7, seed)).unwrap();
-                    let dense = dense_weights(&problem, &family, &training, seed);
-                    let largest = dense.amax();
-                    let worst = weights
-                        .iter()
-                        .zip(dense.as_slice())
-                        .map(|(a, b)| (a - b).abs())
-                        .fold(0.0, f64::max);
-                    // The condition number is at most tr(Z^T Z / P)/rho ~ 1e4 here, times a rounding of each side.
-                    assert!(
-                        worst <= 1e-10 * largest,
-                        "F = {f}, P = {samples}: {worst:e} of {largest:e}"
-                    );
-                }
-            }
-        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Training with rows that are products of factors: z_p = phi_1(x_p) ⊗ .. ⊗ phi_D(x_p) ⊗ sqrt(lambda) phi_t(t_p).
+//! Training with rows that are products of factors, z_p = phi_1(x_p) ⊗ .. ⊗ phi_D(x_p) ⊗ sqrt(lambda) phi_t(t_p)
+//! (derivations/19-training-by-factors.md).
 //!
 //! The rows are never all kept. With P < F the dual Gram matrix is the elementwise product of the factors' own,
 //! Z Z^T = (Phi_1 Phi_1^T) ∘ .. ∘ (Phi_t Phi_t^T), at P^2 (F_1 + .. + F_t) flops instead of P^2 F. With P >= F the entries of

@@ -1,5 +1,8 @@
 //! Elementary functions as straight lines of arithmetic: loops over them run on vectors, and every result depends on its own
 //! argument alone, to the last bit on any machine (products and sums are fused only where `mul_add` says so).
+//!
+//! [`exp`] is fast anywhere. The others are for use inside of a `pulp` dispatch: elsewhere `mul_add` may be the call of a slow
+//! library function.
 
 use std::f64::consts::{LN_2, LOG2_E, TAU};
 
@@ -10,13 +13,25 @@ const LN_2_LOW: f64 = 1.299_650_689_388_988_9e-8;
 /// Arguments are held here; exp(-LARGEST) is still a normal number.
 const LARGEST: f64 = 708.0;
 
-/// e^x. Zero below x = -708, where the result would leave the normal numbers, and e^708 above 708.
+/// Adding and subtracting it rounds to an integer, which in between stands in the lowest bits.
+const SHIFT: f64 = 6_755_399_441_055_744.0;
+
+/// e^x within 2 units in the last place. Zero below x = -708, where the result would leave the normal numbers, and e^708
+/// above 708.
+///
+/// x = n ln 2 + r with |r| <= ln(2)/2, and e^r = 1 + 2p/(q - p) with p odd and q even in r (the rational approximation of the
+/// Cephes library).
 #[inline(always)]
 pub fn exp(x: f64) -> f64 {
     let held = hold(x);
-    let n = (held * LOG2_E).round_ties_even();
-    let (even, odd) = hyperbolic(reduce(held, n));
-    let value = (even + odd) * power_of_two(n);
+    let n = (held * LOG2_E + SHIFT) - SHIFT;
+    let r = (held - n * LN_2_HIGH) - n * LN_2_LOW;
+    let s = r * r;
+    let p = r * (1.0 + s * (3.029_944_077_074_419_6e-2 + s * 1.261_771_930_748_105_9e-4));
+    let q = 2.0
+        + s * (2.272_655_482_081_550_3e-1
+            + s * (2.524_483_403_496_841e-3 + s * 3.001_985_051_386_644_6e-6));
+    let value = (1.0 + 2.0 * p / (q - p)) * power_of_two(n);
     if x < -LARGEST { 0.0 } else { value }
 }
 
@@ -48,8 +63,7 @@ fn reduce(x: f64, n: f64) -> f64 {
 /// 2^n, n an integer within +-1022.
 #[inline(always)]
 fn power_of_two(n: f64) -> f64 {
-    // Adding 1.5 2^52 leaves the integer in the low bits; the shift makes it the exponent.
-    const SHIFT: f64 = 6_755_399_441_055_744.0;
+    // The integer in the low bits becomes the exponent.
     const BIAS: u64 = 1023;
     f64::from_bits(((n + SHIFT).to_bits().wrapping_add(BIAS)) << 52)
 }

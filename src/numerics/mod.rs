@@ -4,7 +4,6 @@
 
 pub mod anderson;
 pub mod elementary;
-pub mod exp;
 pub mod hash;
 pub mod linalg;
 pub mod low_discrepancy;

@@ -12,6 +12,7 @@ mod d15_loop_corrections;
 mod d16_more_dimensions;
 mod d17_plane_fokker_planck;
 mod d18_readouts;
+mod d19_training_by_factors;
 mod d1_forward_process;
 mod d2_dsm_target;
 mod d3_path_integral;

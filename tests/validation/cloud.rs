@@ -189,6 +189,43 @@ fn the_score_on_a_point_is_what_the_others_leave() {
     }
 }
 
+/// Many draws at each of a few points: their mean and covariance are the posterior's.
+#[test]
+fn draws_have_the_moments_of_the_posterior() {
+    let mut rng = rng(14);
+    for round in 0..12 {
+        let shape = [Shape::Points, Shape::Diagonal, Shape::Full][round % 3];
+        let problem = random_problem(&mut rng, shape);
+        let (dim, t) = (problem.dim(), [0.05, 0.4][round % 2]);
+        let cloud = CloudPosterior::new(&problem, t);
+        let place: Vec<f64> = (0..dim).map(|_| normal(&mut rng)).collect();
+        // Not a multiple of the lanes.
+        let n = 40_003;
+        let x: Vec<f64> = place.iter().flat_map(|x| vec![*x; n]).collect();
+        let (mut mean, mut clean) = (vec![0.0; dim * n], vec![0.0; dim * n]);
+        cloud.mean_and_draw(&x, &mut rng, &mut mean, &mut clean);
+        let mut alone = vec![0.0; dim * n];
+        cloud.mean(&x, &mut alone);
+        assert_eq!(mean, alone);
+        let p = problem.posterior(&place, t);
+        // A component of weight 1/n may or may not have been met: its separation, up to 10, over n.
+        let unseen = [2.0, 20.0].map(|separation| separation / n as f64);
+        let average = |f: &dyn Fn(usize) -> f64| (0..n).map(f).sum::<f64>() / n as f64;
+        for i in 0..dim {
+            let off = |c: usize, k: usize| clean[c * n + k] - p.mean[c];
+            let error = (p.covariance[(i, i)] / n as f64).sqrt();
+            close(average(&|k| off(i, k)), 0.0, error + unseen[0], 5.0, "mean");
+            for j in 0..=i {
+                let found = average(&|k| off(i, k) * off(j, k));
+                let square = average(&|k| (off(i, k) * off(j, k)).powi(2));
+                let error = ((square - found * found).max(0.0) / n as f64).sqrt();
+                let scale = error + unseen[1];
+                close(found, p.covariance[(i, j)], scale, 5.0, "covariance");
+            }
+        }
+    }
+}
+
 /// A point's bits do not depend on the points beside it.
 #[test]
 fn any_blocking_gives_the_same_bits() {

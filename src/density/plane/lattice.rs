@@ -1,7 +1,8 @@
 //! A covariance as a sum over few lattice directions with non-negative weights (Selling 1874; Bonnans, Ottenwaelter and
 //! Zidani 2004; Fehrenbach and Mirebeau 2014; derivations/17-plane-fokker-planck.md).
 
-use crate::problem::Symmetric;
+/// A symmetric 2 x 2 matrix: its elements 11, 12, 22.
+pub type Symmetric = [f64; 3];
 
 /// A lattice vector up to its sign, in cells.
 pub type Offset = [i32; 2];

@@ -11,12 +11,13 @@ pub mod noise;
 
 use rayon::prelude::*;
 
+use self::lattice::Symmetric;
 use self::noise::{Jumps, Scratch};
 use super::fokker_planck::interval_mass;
 use super::remap::{Slopes, remap};
 use super::{Bins, DensityError};
 use crate::action::white::WhiteNoise;
-use crate::problem::{PlanePosterior, Problem, Symmetric};
+use crate::problem::{CloudPosterior, Problem};
 
 /// Total variation between two resolutions below which the solution has converged.
 const CONVERGED: f64 = 2e-3;
@@ -237,17 +238,19 @@ struct Solution {
 
 /// The process's coefficients at one time.
 struct Coefficients {
-    posterior: PlanePosterior,
-    /// Drift of the probability flow, a x + b E[x0|x].
+    posterior: CloudPosterior,
+    /// Drift a x + b E[x0|x].
     a: f64,
     b: f64,
-    /// Churn times the diffusion coefficient.
-    churn: f64,
-    kappa: f64,
+    /// Noise per unit time: `proxy` Cov(x0|x) + `white`.
+    proxy: f64,
+    white: f64,
 }
 
 impl Coefficients {
+    /// Drift beta x + (1+h) D s with s = (alpha E[x0|x] - x)/sigma^2, noise kappa D C D + 2 h D.
     fn new(problem: &Problem, noise: WhiteNoise, t: f64) -> Self {
+        let posterior = CloudPosterior::new(problem, t);
         let (a, b) = problem.diffusion.denoiser_drift(t);
         // Without churn the coefficient is not asked for: it may be infinite.
         let churn = if noise.churn > 0.0 {
@@ -255,32 +258,44 @@ impl Coefficients {
         } else {
             0.0
         };
+        let pull = churn / posterior.sigma2();
         Self {
-            posterior: PlanePosterior::new(problem, t),
-            a,
-            b,
-            churn,
-            kappa: noise.kappa,
+            a: a - pull,
+            b: b + pull * posterior.alpha(),
+            // D alpha/sigma^2 = b: the proxy score's noise enters through the denoiser's coefficient.
+            proxy: noise.kappa * b * b,
+            white: 2.0 * churn,
+            posterior,
         }
     }
 
-    /// One coordinate of the drift beta x + (1+h) D s.
-    fn drift(&self, along: usize, x: [f64; 2]) -> f64 {
-        let m = self.posterior.mean(x);
-        self.a * x[along] + self.b * m.mean[along] + self.churn * m.score[along]
+    /// One coordinate of the drift at n points (coordinate-major).
+    fn drift(&self, along: usize, x: &[f64]) -> Vec<f64> {
+        let n = x.len() / 2;
+        let mut mean = vec![0.0; x.len()];
+        self.posterior.mean(x, &mut mean);
+        let own = along * n..(along + 1) * n;
+        let pairs = x[own.clone()].iter().zip(&mean[own]);
+        pairs.map(|(x, m)| self.a * x + self.b * m).collect()
     }
 
-    /// Noise kappa D C D + 2 h D. D alpha/sigma^2 = b: the proxy score's noise enters through the denoiser's coefficient.
-    fn noise(&self, x: [f64; 2]) -> Symmetric {
-        let mut a = if self.kappa > 0.0 {
-            let strength = self.kappa * self.b * self.b;
-            self.posterior.at(x).covariance.map(|c| strength * c)
-        } else {
-            [0.0; 3]
-        };
-        a[0] += 2.0 * self.churn;
-        a[2] += 2.0 * self.churn;
-        a
+    /// The noise at n points (coordinate-major).
+    fn noise(&self, x: &[f64]) -> Vec<Symmetric> {
+        let n = x.len() / 2;
+        if self.proxy == 0.0 {
+            return vec![[self.white, 0.0, self.white]; n];
+        }
+        let c = self.posterior.moments(x).covariance;
+        let entry = |e: usize, k: usize| self.proxy * c[e * n + k];
+        (0..n)
+            .map(|k| {
+                [
+                    entry(0, k) + self.white,
+                    entry(1, k),
+                    entry(3, k) + self.white,
+                ]
+            })
+            .collect()
     }
 }
 
@@ -339,8 +354,15 @@ impl<'a> Solver<'a> {
 
     fn axis(&self, along: usize, t: f64) -> Axis {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        for marginals in PlanePosterior::new(self.problem, t).marginals() {
-            let (centre, std) = marginals[along];
+        let (alpha, sigma2) = (
+            self.problem.diffusion.alpha(t),
+            self.problem.diffusion.sigma2(t),
+        );
+        let mut direction = [0.0; 2];
+        direction[along] = 1.0;
+        for component in self.problem.data.components() {
+            let centre = alpha * component.mean[along];
+            let std = (alpha * alpha * component.variance_along(&direction) + sigma2).sqrt();
             low = low.min(centre - self.reach * std);
             high = high.max(centre + self.reach * std);
         }
@@ -369,7 +391,11 @@ impl<'a> Solver<'a> {
             [first.width, second.width],
             longest,
             duration,
-            |i, j| coefficients.noise([first.centre(i), second.centre(j)]),
+            |i| {
+                let mut centres = vec![first.centre(i); second.cells];
+                centres.extend((0..second.cells).map(|j| second.centre(j)));
+                coefficients.noise(&centres)
+            },
         );
         jumps.spread(duration, SUBSTEPS, &mut cells.masses, scratch);
     }
@@ -385,20 +411,21 @@ impl<'a> Solver<'a> {
         if along == 0 {
             cells.masses = transposed(&cells.masses, across.cells);
         }
+        let edges: Vec<f64> = (0..=axis.cells).map(|i| axis.edge(i)).collect();
+        let n = edges.len();
         let lines: Vec<Vec<f64>> = cells
             .masses
             .par_chunks_exact(axis.cells)
             .enumerate()
             .map(|(j, line)| {
-                let beside = across.centre(j);
-                let place = |x: f64| if along == 0 { [x, beside] } else { [beside, x] };
-                let moved = (0..=axis.cells)
-                    .map(|i| {
-                        let x = axis.edge(i);
-                        let u = start.drift(along, place(x));
-                        x + h * halfway.drift(along, place(x + (t - middle) * u))
-                    })
-                    .collect();
+                let mut places = vec![across.centre(j); 2 * n];
+                places[along * n..][..n].copy_from_slice(&edges);
+                let drift = start.drift(along, &places);
+                for (x, u) in places[along * n..].iter_mut().zip(drift) {
+                    *x += (t - middle) * u;
+                }
+                let drift = halfway.drift(along, &places).into_iter();
+                let moved = edges.iter().zip(drift).map(|(x, u)| x + h * u).collect();
                 remap(moved, line, next.cells, |i| next.edge(i), Slopes::Quartic)
             })
             .collect();

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::lattice::{Offset, decompose};
-use crate::problem::Symmetric;
+use super::lattice::{Offset, Symmetric, decompose};
 
 /// A jump rate that moves less than this share of a cell's mass is rounding.
 const NEGLIGIBLE: f64 = 1e-17;
@@ -42,14 +41,14 @@ impl Scratch {
 }
 
 impl Jumps {
-    /// `covariance(i, j)` is the noise a per unit time at the centre of cell (i, j); `widths` are the cells'; `duration`
+    /// `covariances(i)` are the noises a per unit time at the centres of the cells of row i; `widths` are the cells'; `duration`
     /// the longest step that will be taken. Offsets are limited to `reach` cells.
     pub fn new(
         shape: [usize; 2],
         widths: [f64; 2],
         reach: i32,
         duration: f64,
-        covariance: impl Fn(usize, usize) -> Symmetric + Sync,
+        covariances: impl Fn(usize) -> Vec<Symmetric> + Sync,
     ) -> Self {
         let [rows, columns] = shape;
         let scale = [
@@ -61,8 +60,7 @@ impl Jumps {
             .into_par_iter()
             .map(|i| {
                 let mut row = Vec::new();
-                for j in 0..columns {
-                    let a = covariance(i, j);
+                for (j, a) in covariances(i).into_iter().enumerate() {
                     let half = 0.5 * (a[0] + a[2]);
                     let isotropic = [half * scale[0], half * scale[2]];
                     if duration * (isotropic[0] + isotropic[1]) < NEGLIGIBLE {

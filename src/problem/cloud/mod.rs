@@ -5,11 +5,14 @@
 //! [`LANES`] at a time, each lane by itself: a point's result has the same bits in whatever company it is computed.
 
 mod points;
+mod widths;
 
 use nalgebra::DMatrix;
+use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
 
 use super::{Component, Problem};
-use crate::numerics::exp::exp_lanes;
+use crate::numerics::elementary::exp;
 
 /// Points treated together.
 const LANES: usize = 8;
@@ -60,6 +63,8 @@ struct Widths {
     gain: Maps,
     /// Cov(x0|x,k) = sigma^2 Sigma_k M_k^-1.
     own: Maps,
+    /// Its square root.
+    root: Maps,
 }
 
 /// One D x D matrix per component, or only their diagonals.
@@ -119,6 +124,16 @@ impl Maps {
         }
     }
 
+    /// Coordinate i of the matrix of component k times `y`, with the bits of [`Self::apply`].
+    fn coordinate(&self, k: usize, i: usize, y: impl Fn(usize) -> f64) -> f64 {
+        let dim = self.dim;
+        if self.diagonal {
+            return self.entries[k * dim + i] * y(i);
+        }
+        let row = &self.entries[(k * dim + i) * dim..][..dim];
+        (row.iter().enumerate()).fold(0.0, |sum, (j, v)| sum + v * y(j))
+    }
+
     /// Entry (i, j) of component k.
     fn entry(&self, k: usize, i: usize, j: usize) -> f64 {
         match (self.diagonal, i == j) {
@@ -141,6 +156,30 @@ macro_rules! fixed {
             _ => $other,
         }
     };
+}
+
+/// exp of every lane.
+#[inline(always)]
+fn exp_lanes(x: &Lanes) -> Lanes {
+    std::array::from_fn(|l| exp(x[l]))
+}
+
+/// exp of every lane, 0 below -`cut`.
+#[inline(always)]
+fn relative_weights(log: &Lanes, cut: f64) -> Lanes {
+    let w = exp_lanes(log);
+    std::array::from_fn(|l| if log[l] < -cut { 0.0 } else { w[l] })
+}
+
+/// The component whose share of lane `l`'s weights contains `mark`, 0 <= mark < their sum.
+fn chosen(weights: &[Lanes], l: usize, mark: f64) -> usize {
+    let last = weights.len() - 1;
+    let mut left = mark;
+    let found = weights[..last].iter().position(|w| {
+        left -= w[l];
+        left < 0.0
+    });
+    found.unwrap_or(last)
 }
 
 /// Is every lane below `limit`? Without branches between the lanes.
@@ -235,6 +274,7 @@ impl CloudPosterior {
                 precision: maps(false, &|v| spread(v).recip()),
                 gain: maps(false, &|v| alpha * v / spread(v)),
                 own: maps(false, &|v| v * sigma2 / spread(v)),
+                root: maps(false, &|v| (v * sigma2 / spread(v)).sqrt()),
             }),
             // M exp(-cut) = exp(-37) < 2^-53.
             cut: 37.0 + (components.len() as f64).ln(),
@@ -256,6 +296,54 @@ impl CloudPosterior {
 
     /// E[x0|x,t] at the n points of `x`, into `out` (both coordinate-major, length D n).
     pub fn mean(&self, x: &[f64], out: &mut [f64]) {
+        self.mean_blocks(x, out, |_, _, _| {});
+    }
+
+    /// E[x0|x,t] at the n points of `x`, into `mean`, and a draw from p(x0|x,t) at each, into `clean` (all coordinate-major,
+    /// length D n). The random numbers are those of the first point, then those of the second, and so on.
+    pub fn mean_and_draw<R: Rng + ?Sized>(
+        &self,
+        x: &[f64],
+        rng: &mut R,
+        mean: &mut [f64],
+        clean: &mut [f64],
+    ) {
+        debug_assert_eq!(clean.len(), x.len());
+        let n = self.count(x);
+        let mut normals = vec![0.0; self.dim];
+        self.mean_blocks(x, mean, |block, sum, start| {
+            for l in 0..LANES.min(n - start) {
+                let k = chosen(&block.logs, l, rng.random::<f64>() * sum[l]);
+                if self.widths.is_some() {
+                    normals.fill_with(|| rng.sample(StandardNormal));
+                }
+                for i in 0..self.dim {
+                    clean[i * n + start + l] = self.clean(block, (l, k), i, &normals);
+                }
+            }
+        });
+    }
+
+    /// Coordinate i of x0 at lane `l`, given component `k` and standard normal numbers.
+    fn clean(&self, block: &Block, (l, k): (usize, usize), i: usize, normals: &[f64]) -> f64 {
+        let dim = self.dim;
+        let misfit = |j: usize| block.x[j][l] - self.centres[k * dim + j];
+        let spread = self.widths.as_ref().map_or(0.0, |widths| {
+            let shift = widths.gain.coordinate(k, i, misfit);
+            shift + widths.root.coordinate(k, i, |j| normals[j])
+        });
+        self.means[k * dim + i] + spread
+    }
+
+    /// The means block by block; after each, `visit` is given the block with the weights in `logs`, their sums, and the
+    /// block's first point.
+    #[inline(always)]
+    fn mean_blocks(
+        &self,
+        x: &[f64],
+        out: &mut [f64],
+        mut visit: impl FnMut(&Block, &Lanes, usize),
+    ) {
         let n = self.count(x);
         debug_assert_eq!(out.len(), x.len());
         let mut block = Block::new(self);
@@ -268,6 +356,7 @@ impl CloudPosterior {
                 let mean = std::array::from_fn(|l| mean[l] / sum[l]);
                 store(out, n, i, start, &mean);
             }
+            visit(&block, &sum, start);
         }
     }
 
@@ -310,7 +399,11 @@ impl CloudPosterior {
     fn log_joint(&self, block: &mut Block) -> Lanes {
         match self.widths {
             None => fixed!(self, log_joint_points(block), self.log_joint_any(block)),
-            Some(_) => self.log_joint_any(block),
+            Some(ref widths) => fixed!(
+                self,
+                log_joint_widths(widths, block),
+                self.log_joint_any(block)
+            ),
         }
     }
 
@@ -349,7 +442,8 @@ impl CloudPosterior {
         top
     }
 
-    /// Sums of w and of w E[x0|x,k] over the components that count, w relative to the largest weight.
+    /// Sums of w and of w E[x0|x,k] over the components that count, w relative to the largest weight; the weights are left in
+    /// `block.logs`.
     fn weighted_means(&self, block: &mut Block, top: &Lanes, mean: &mut [Lanes]) -> Lanes {
         match self.widths {
             None => fixed!(
@@ -357,7 +451,11 @@ impl CloudPosterior {
                 weighted_points(block, top, mean),
                 self.weighted_any(block, top, mean)
             ),
-            Some(_) => self.weighted_any(block, top, mean),
+            Some(ref widths) => fixed!(
+                self,
+                weighted_widths(widths, block, top, mean),
+                self.weighted_any(block, top, mean)
+            ),
         }
     }
 
@@ -368,10 +466,11 @@ impl CloudPosterior {
         for k in 0..block.logs.len() {
             let log: Lanes = std::array::from_fn(|l| block.logs[k][l] - top[l]);
             if all_below(&log, -cut) {
+                block.logs[k] = [0.0; LANES];
                 continue;
             }
-            let exp = exp_lanes(&log);
-            let w: Lanes = std::array::from_fn(|l| if log[l] < -cut { 0.0 } else { exp[l] });
+            let w = relative_weights(&log, cut);
+            block.logs[k] = w;
             add_scaled(&mut sum, &w, 1.0);
             if self.widths.is_none() {
                 for (mean, m) in mean.iter_mut().zip(&self.means[k * dim..][..dim]) {
@@ -477,14 +576,25 @@ impl CloudPosterior {
     }
 
     /// Conditional mean and score of the heaviest component of each lane.
-    fn heaviest(&self, block: &mut Block, top: &Lanes, central: &mut Central) {
+    fn heaviest(&self, block: &Block, top: &Lanes, central: &mut Central) {
+        let dim = self.dim;
         for l in 0..LANES {
             // Without a largest weight nothing is defined, and NaN comes out whatever the component.
             let k = block.logs.iter().position(|log| log[l] == top[l]);
-            self.conditional(block, k.unwrap_or(0));
-            for i in 0..self.dim {
-                central.mean[i][l] = block.value[i][l];
-                central.score[i][l] = block.slope[i][l];
+            let k = k.unwrap_or(0);
+            let misfit = |j: usize| block.x[j][l] - self.centres[k * dim + j];
+            for i in 0..dim {
+                let mean = self.means[k * dim + i];
+                // With the bits of `conditional`: differences of this component from itself vanish.
+                let (mean, score) = match &self.widths {
+                    None => (mean, -misfit(i) / self.sigma2),
+                    Some(widths) => (
+                        mean + widths.gain.coordinate(k, i, misfit),
+                        -widths.precision.coordinate(k, i, misfit),
+                    ),
+                };
+                central.mean[i][l] = mean;
+                central.score[i][l] = score;
             }
         }
     }

@@ -1,8 +1,10 @@
 //! Kernels for point masses, the dimension known to the compiler: sums stay in registers. Operations and their order are
 //! those of any dimension.
 
-use super::{Block, Central, CloudPosterior, LANES, Lanes, add_product, add_scaled, all_below};
-use crate::numerics::exp::exp_lanes;
+use super::{
+    Block, Central, CloudPosterior, LANES, Lanes, add_product, add_scaled, all_below, exp_lanes,
+    relative_weights,
+};
 
 impl CloudPosterior {
     /// Fills `block.logs`; the largest of them per lane.
@@ -26,23 +28,25 @@ impl CloudPosterior {
         top
     }
 
-    /// Sums of w and of w m over the components that count, w relative to the largest weight.
+    /// Sums of w and of w m over the components that count, w relative to the largest weight; the weights are left in
+    /// `block.logs`.
     pub(super) fn weighted_points<const D: usize>(
         &self,
-        block: &Block,
+        block: &mut Block,
         top: &Lanes,
         mean: &mut [Lanes],
     ) -> Lanes {
         let cut = self.cut;
         let mut sum = [0.0; LANES];
         let mut means = [[0.0; LANES]; D];
-        for (log, point) in block.logs.iter().zip(self.means.as_chunks::<D>().0) {
-            let log: Lanes = std::array::from_fn(|l| log[l] - top[l]);
+        for (kept, point) in block.logs.iter_mut().zip(self.means.as_chunks::<D>().0) {
+            let log: Lanes = std::array::from_fn(|l| kept[l] - top[l]);
             if all_below(&log, -cut) {
+                *kept = [0.0; LANES];
                 continue;
             }
-            let exp = exp_lanes(&log);
-            let w: Lanes = std::array::from_fn(|l| if log[l] < -cut { 0.0 } else { exp[l] });
+            let w = relative_weights(&log, cut);
+            *kept = w;
             add_scaled(&mut sum, &w, 1.0);
             for (mean, m) in means.iter_mut().zip(point) {
                 add_scaled(mean, &w, *m);
