@@ -83,11 +83,6 @@ impl<'a> Generator<'a> {
         self
     }
 
-    /// Number of trajectories per model.
-    pub fn particles(&self) -> usize {
-        self.particles
-    }
-
     /// The problem.
     pub fn problem(&self) -> &'a Problem {
         self.problem

@@ -12,6 +12,7 @@ use rand::Rng;
 use super::{TrainError, TrainingCost};
 use crate::family::{Linear, SampleRows};
 use crate::numerics::linalg::{self, CholeskyScratch};
+use crate::numerics::pairs;
 use crate::problem::Training;
 
 /// Columns of the dual Gram matrix made together: a panel of a thousand samples stays in second-level cache.
@@ -213,7 +214,9 @@ impl FactoredTrainer {
                 Some(pairs) => pairs.add(&self.factors, count),
                 None => {
                     let rows = khatri_rao(&self.factors, &self.sizes, 0, count);
-                    linalg::add_gram_lower(linalg::view(&rows), linalg::view_mut(&mut self.gram));
+                    let rows = linalg::view(&rows);
+                    let gram = linalg::view_mut(&mut self.gram);
+                    linalg::add_product_lower(rows, rows.transpose(), 1.0, gram);
                 }
             }
         }
@@ -339,13 +342,13 @@ impl Pairs {
         let checked = |sizes: &[usize]| {
             sizes
                 .iter()
-                .try_fold(1_usize, |all, n| all.checked_mul(triangle(*n)))
+                .try_fold(1_usize, |all, n| all.checked_mul(pairs::count(*n)))
         };
         let space_sums = checked(space).filter(|n| *n <= MOST_PAIRS)?;
-        let time_sums = triangle(time[0]);
+        let time_sums = pairs::count(time[0]);
         let features: usize = sizes.iter().product();
         // Making the pairs costs about as much as eight of the sums that each of them enters.
-        let cheaper = space_sums * (time_sums + 8) < triangle(features);
+        let cheaper = space_sums * (time_sums + 8) < pairs::count(features);
         cheaper.then_some((space_sums, time_sums))
     }
 
@@ -359,7 +362,7 @@ impl Pairs {
 
     /// Adds the samples in the first `count` columns.
     fn add(&mut self, factors: &DMatrix<f64>, count: usize) {
-        let squares: Vec<usize> = self.sizes.iter().map(|n| triangle(*n)).collect();
+        let squares: Vec<usize> = self.sizes.iter().map(|n| pairs::count(*n)).collect();
         let mut pairs = DMatrix::zeros(squares.iter().sum(), count);
         for p in 0..count {
             let mut rest = factors.column(p).data.into_slice();
@@ -367,7 +370,7 @@ impl Pairs {
             for &size in &self.sizes {
                 let (own, others) = rest.split_at(size);
                 rest = others;
-                let products = (0..size).flat_map(|i| own[..=i].iter().map(move |v| v * own[i]));
+                let products = pairs::products(own);
                 products.zip(&mut column).for_each(|(v, out)| *out = v);
             }
         }
@@ -391,21 +394,11 @@ impl Pairs {
             for (r, entries) in entries.chunks_exact_mut(times).enumerate().skip(s) {
                 let row = self.space_index[r * space + s] as usize;
                 for (b, entry) in entries.iter_mut().enumerate() {
-                    *entry = self.sums[(row, pair(a, b))];
+                    *entry = self.sums[(row, pairs::place(a, b))];
                 }
             }
         }
     }
-}
-
-/// Number of pairs i >= j of n.
-fn triangle(n: usize) -> usize {
-    n * (n + 1) / 2
-}
-
-/// Place of the pair of i and j, in either order.
-fn pair(i: usize, j: usize) -> usize {
-    triangle(i.max(j)) + i.min(j)
 }
 
 /// Place of every pair of product features among the products of the factors' pairs.
@@ -414,8 +407,8 @@ fn pair_indices(sizes: &[usize]) -> Vec<u32> {
     let index = |mut r: usize, mut s: usize| {
         let (mut place, mut stride) = (0, 1);
         for &n in sizes.iter().rev() {
-            place += stride * pair(r % n, s % n);
-            stride *= triangle(n);
+            place += stride * pairs::place(r % n, s % n);
+            stride *= pairs::count(n);
             (r, s) = (r / n, s / n);
         }
         place as u32

@@ -47,17 +47,22 @@ pub fn gram_lower(rows: MatRef<'_, f64>, scale: f64, gram: MatMut<'_, f64>) {
     );
 }
 
-/// Adds the lower triangle of `columns columns^T`: F x F from F x P.
-pub fn add_gram_lower(columns: MatRef<'_, f64>, gram: MatMut<'_, f64>) {
+/// Adds the lower triangle of `scale * lhs * rhs`.
+pub fn add_product_lower(
+    lhs: MatRef<'_, f64>,
+    rhs: MatRef<'_, f64>,
+    scale: f64,
+    out: MatMut<'_, f64>,
+) {
     triangular::matmul(
-        gram,
+        out,
         BlockStructure::TriangularLower,
         Accum::Add,
-        columns,
+        lhs,
         BlockStructure::Rectangular,
-        columns.transpose(),
+        rhs,
         BlockStructure::Rectangular,
-        1.0,
+        scale,
         Par::Seq,
     );
 }
@@ -171,17 +176,7 @@ pub fn rank_two_lower(
 ) {
     let mut matrix = matrix;
     for (l, r) in [(left, right), (right, left)] {
-        triangular::matmul(
-            matrix.as_mut(),
-            BlockStructure::TriangularLower,
-            Accum::Add,
-            l,
-            BlockStructure::Rectangular,
-            r.transpose(),
-            BlockStructure::Rectangular,
-            scale,
-            Par::Seq,
-        );
+        add_product_lower(l, r.transpose(), scale, matrix.as_mut());
     }
 }
 

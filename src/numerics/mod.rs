@@ -1,6 +1,6 @@
 //! What no crate gives in the form needed here: panel quadrature, accelerated fixed points, sequential dense linear
 //! algebra on nalgebra storage, the normal distribution's shorthand, random streams, low-discrepancy points, streaming
-//! quantiles, a stable hash, symmetric tridiagonal matrices, elementary functions for vector lanes.
+//! quantiles, a stable hash, unordered pairs, symmetric tridiagonal matrices, elementary functions for vector lanes.
 
 pub mod anderson;
 pub mod elementary;
@@ -8,6 +8,7 @@ pub mod hash;
 pub mod linalg;
 pub mod low_discrepancy;
 pub mod normal;
+pub mod pairs;
 pub mod panels;
 pub mod random;
 pub mod sketch;

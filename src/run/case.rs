@@ -315,9 +315,10 @@ impl Reference {
     }
 
     fn cloud(name: &'static str, cloud: Ensemble) -> Self {
+        let estimate = cloud_estimate(&cloud);
         Self {
-            cloud: Some(cloud.clone()),
-            ..Self::line(name, &cloud_estimate(&cloud))
+            cloud: Some(cloud),
+            ..Self::line(name, &estimate)
         }
     }
 }

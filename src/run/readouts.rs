@@ -15,7 +15,16 @@ use crate::report::result::{
 /// Everything that was read off, by the name of its density.
 pub(super) struct Readings<'a> {
     readout: &'a Readout,
-    ensembles: BTreeMap<String, &'a Ensemble>,
+    values: BTreeMap<String, Values>,
+    /// Where the masses of the discs stand among the values.
+    discs: usize,
+}
+
+/// What one ensemble's readout gives.
+struct Values {
+    mean: Vec<f64>,
+    /// Bootstrap replicates of the mean; none of a density without a spread.
+    replicates: Vec<Vec<f64>>,
 }
 
 /// A number as a function of the values of one reading.
@@ -25,12 +34,22 @@ impl<'a> Readings<'a> {
     pub fn new(readout: &'a Readout) -> Self {
         Self {
             readout,
-            ensembles: BTreeMap::new(),
+            values: BTreeMap::new(),
+            discs: readout
+                .places()
+                .find(|(view, _)| matches!(view, View::Discs))
+                .map_or(0, |(_, range)| range.start),
         }
     }
 
-    pub fn insert(&mut self, name: &str, ensemble: &'a Ensemble) {
-        self.ensembles.insert(name.to_owned(), ensemble);
+    pub fn insert(&mut self, name: &str, ensemble: &Ensemble) {
+        let replicates = match ensemble.members() {
+            0 | 1 => Vec::new(),
+            _ => ensemble.value_replicates(),
+        };
+        let mean = ensemble.values();
+        self.values
+            .insert(name.to_owned(), Values { mean, replicates });
     }
 
     /// Writes all views into the result.
@@ -85,13 +104,11 @@ impl<'a> Readings<'a> {
     }
 
     fn measured(&self, of: &Number<'_>) -> BTreeMap<String, Measured> {
-        let all = self.ensembles.iter().map(|(name, ensemble)| {
-            let replicates: Vec<f64> = ensemble.value_replicates().iter().map(|v| of(v)).collect();
+        let all = self.values.iter().map(|(name, values)| {
+            let replicates: Vec<f64> = values.replicates.iter().map(|v| of(v)).collect();
             let measured = Measured {
-                value: of(&ensemble.values()),
-                se: (ensemble.members() > 1)
-                    .then(|| bootstrap_error(&replicates))
-                    .flatten(),
+                value: of(&values.mean),
+                se: bootstrap_error(&replicates),
             };
             (name.clone(), measured)
         });
@@ -132,24 +149,18 @@ impl<'a> Readings<'a> {
         let masses = |values: &[f64]| Masses {
             cells: values[range.clone()].to_vec(),
         };
-        let densities: BTreeMap<String, DensityResult> = self
-            .ensembles
-            .iter()
-            .map(|(name, e)| (name.clone(), DensityResult::of(&masses(&e.values()), grid)))
-            .collect();
+        let densities = self.values.iter().map(|(name, values)| {
+            let density = DensityResult::of(&masses(&values.mean), grid);
+            (name.clone(), density)
+        });
         let mut comparisons = Vec::new();
-        if let Some(reference) = self.ensembles.get(MONTE_CARLO) {
-            let mean = masses(&reference.values());
-            let replicates: Vec<Masses> = reference
-                .value_replicates()
-                .iter()
-                .map(|v| masses(v))
-                .collect();
+        if let Some(reference) = self.values.get(MONTE_CARLO) {
+            let mean = masses(&reference.mean);
+            let replicates: Vec<Masses> = reference.replicates.iter().map(|v| masses(v)).collect();
             let floor = NoiseFloor::from_replicates(&mean, &replicates, grid);
-            for (name, ensemble) in &self.ensembles {
+            for (name, values) in &self.values {
                 if ![DATA, MONTE_CARLO].contains(&name.as_str()) {
-                    let own = masses(&ensemble.values());
-                    let distances = Distances::between(&own, &mean, grid);
+                    let distances = Distances::between(&masses(&values.mean), &mean, grid);
                     comparisons.push(ComparisonResult::of(name, &distances, &floor));
                 }
             }
@@ -158,19 +169,14 @@ impl<'a> Readings<'a> {
             name,
             directions,
             edges: grid.edges(),
-            densities,
+            densities: densities.collect(),
             comparisons,
         }
     }
 
     /// Density of mass in the strip relative to that in the discs at its ends.
     fn filling(&self, strip: &Strip, place: usize, values: &[f64]) -> f64 {
-        let discs = self
-            .readout
-            .places()
-            .find(|(view, _)| matches!(view, View::Discs))
-            .map_or(0, |(_, range)| range.start);
-        let ends: f64 = strip.ends.iter().map(|end| values[discs + end]).sum();
+        let ends: f64 = strip.ends.iter().map(|end| values[self.discs + end]).sum();
         let strip = values[place] / self.readout.strip_area(strip);
         strip / (0.5 * ends / self.readout.disc_area())
     }

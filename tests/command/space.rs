@@ -121,7 +121,7 @@ fn densities_sum_to_one(case: &Value, cells: usize) {
     }
 }
 
-fn names<'v>(list: &'v Value) -> Vec<&'v str> {
+fn names(list: &Value) -> Vec<&str> {
     let list = list.as_array().unwrap();
     list.iter().map(|v| v["name"].as_str().unwrap()).collect()
 }

@@ -43,6 +43,10 @@ fn points(all: &[[f64; 2]], degrees: f64) -> Data {
 /// Bins row-major, then the mass outside.
 type Plane = (Vec<f64>, f64);
 
+fn on_bins(masses: &Masses) -> Plane {
+    (masses.inside().to_vec(), masses.tails().iter().sum())
+}
+
 fn tv(a: &Plane, b: &Plane) -> f64 {
     let inside: f64 = a.0.iter().zip(&b.0).map(|(a, b)| (a - b).abs()).sum();
     0.5 * (inside + (a.1 - b.1).abs())
@@ -61,7 +65,7 @@ fn solve(problem: &Problem, kappa: f64, churn: f64) -> PlaneFokkerPlanck {
         "{} cells, {} steps, errors {:?}, mass {:.1e}, smallest {:.1e}, {:.1} s",
         solution.cells.axes[0].cells,
         solution.steps,
-        solution.errors,
+        solution.estimate.errors,
         solution.mass_error,
         solution.smallest,
         started.elapsed().as_secs_f64()
@@ -69,17 +73,22 @@ fn solve(problem: &Problem, kappa: f64, churn: f64) -> PlaneFokkerPlanck {
     // Rounding of sums over the steps.
     assert!(solution.mass_error < 1e-12, "{:e}", solution.mass_error);
     assert!(solution.smallest >= 0.0, "{:e}", solution.smallest);
-    let total = solution.masses.iter().sum::<f64>() + solution.outside;
-    close(total, 1.0, 1.0, 1e-12, "mass in the bins");
-    assert!(solution.masses.iter().all(|m| *m >= 0.0));
+    close(
+        solution.estimate.masses.total(),
+        1.0,
+        1.0,
+        1e-12,
+        "mass in the bins",
+    );
+    assert!(solution.estimate.masses.cells.iter().all(|m| *m >= 0.0));
     solution
 }
 
 /// The stated error is the last change, at an order between one and two: of order one it is what is left.
 #[track_caller]
 fn within_stated(name: &str, solution: &PlaneFokkerPlanck, exact: &Plane, more: f64) {
-    let distance = tv(&(solution.masses.clone(), solution.outside), exact);
-    let stated = solution.error() + more;
+    let distance = tv(&on_bins(&solution.estimate.masses), exact);
+    let stated = solution.estimate.error() + more;
     println!("{name}: TV {distance:.2e}, stated {stated:.2e}");
     assert!(distance <= stated, "{name}: {distance:e} above {stated:e}");
 }
@@ -209,7 +218,10 @@ fn the_error_falls_with_the_grid() {
             .map(|&cells| {
                 let noise = WhiteNoise { kappa, churn };
                 let solution = plane_solution(&case.problem, noise, cells).unwrap();
-                (cells as f64, tv(&solution.binned([&BINS, &BINS]), exact))
+                (
+                    cells as f64,
+                    tv(&on_bins(&solution.binned([&BINS, &BINS])), exact),
+                )
             })
             .collect();
         println!("kappa {kappa}, churn {churn}: {errors:?}");
@@ -337,13 +349,13 @@ fn a_triangle_sampled_as_it_is_defined() {
     let (kappa, n) = (0.1, 100_000);
     let solution = solve(&problem, kappa, 0.0);
     let quiet = solve(&problem, 0.0, 0.0);
-    let density = (solution.masses.clone(), solution.outside);
-    let effect = tv(&density, &(quiet.masses, quiet.outside));
+    let density = on_bins(&solution.estimate.masses);
+    let effect = tv(&density, &on_bins(&quiet.estimate.masses));
     let (floor, spread) = sampling_noise(&density, n);
     let distance = tv(&density, &sampled(&problem, kappa, 2000, n));
     println!("TV {distance:.4}, floor {floor:.4} ({spread:.4}), effect of the noise {effect:.4}");
     assert!(
-        distance < floor + 3.0 * spread + solution.error(),
+        distance < floor + 3.0 * spread + solution.estimate.error(),
         "{distance}"
     );
     assert!(effect > 4.0 * floor, "{effect} {floor}");

@@ -15,8 +15,9 @@ use self::lattice::Symmetric;
 use self::noise::{Jumps, Scratch};
 use super::fokker_planck::interval_mass;
 use super::remap::{Slopes, remap};
-use super::{Bins, DensityError};
+use super::{Bins, DensityError, Estimate, Grid, Masses};
 use crate::action::white::WhiteNoise;
+use crate::compare::total_variation;
 use crate::problem::{CloudPosterior, Problem};
 
 /// Total variation between two resolutions below which the solution has converged.
@@ -61,22 +62,25 @@ pub struct PlaneCells {
 }
 
 impl PlaneCells {
-    /// Mass per bin, row-major, and the mass outside of them.
-    pub fn binned(&self, bins: [&Bins; 2]) -> (Vec<f64>, f64) {
+    /// The density on the products of the bins of the two coordinates.
+    pub fn binned(&self, bins: [&Bins; 2]) -> Masses {
         let [first, second] = self.axes;
         let rows = onto_bins(&self.masses, second, bins[1]);
         let columns = bins[1].count + 2;
         let both = onto_bins(&transposed(&rows, columns), first, bins[0]);
         let both = transposed(&both, bins[0].count + 2);
-        let inside: Vec<f64> = both
+        let mut masses = Grid::plane(*bins[0], *bins[1]).zero();
+        let inside = both
             .chunks_exact(columns)
             .skip(1)
             .take(bins[0].count)
-            .flat_map(|row| &row[1..=bins[1].count])
-            .copied()
-            .collect();
-        let outside = both.iter().sum::<f64>() - inside.iter().sum::<f64>();
-        (inside, outside.max(0.0))
+            .flat_map(|row| &row[1..=bins[1].count]);
+        for (cell, mass) in masses.cells[1..].iter_mut().zip(inside) {
+            *cell = *mass;
+        }
+        let outside = both.iter().sum::<f64>() - masses.total();
+        masses.cells[0] = outside.max(0.0);
+        masses
     }
 }
 
@@ -97,15 +101,11 @@ fn onto_bins(masses: &[f64], axis: Axis, bins: &Bins) -> Vec<f64> {
         .collect();
     lines.concat()
 }
+
 /// A solution with its diagnostics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlaneFokkerPlanck {
-    /// Mass per bin, row-major: the first coordinate runs slowest.
-    pub masses: Vec<f64>,
-    /// Mass outside of the bins.
-    pub outside: f64,
-    /// Named contributions to the error of the binned density, in total variation.
-    pub errors: Vec<(&'static str, f64)>,
+    pub estimate: Estimate,
     /// The solution on its own grid, for any other readout.
     pub cells: PlaneCells,
     /// |total mass - 1| before binning.
@@ -113,13 +113,6 @@ pub struct PlaneFokkerPlanck {
     /// Smallest cell mass.
     pub smallest: f64,
     pub steps: usize,
-}
-
-impl PlaneFokkerPlanck {
-    /// Estimated total-variation error: the contributions in quadrature.
-    pub fn error(&self) -> f64 {
-        self.errors.iter().map(|(_, e)| e * e).sum::<f64>().sqrt()
-    }
 }
 
 /// Solves from N(0, sigma_T^2) at t_max to t_min in the plane, refining grid and step together until the density on the bins of
@@ -148,17 +141,17 @@ pub fn fokker_planck_plane(
         cells *= 2;
         let now = Solver::new(problem, noise, cells, reach).solve();
         let finer = now.cells.binned(bins);
-        let change = distance(&finer, &binned);
+        let change = total_variation(&finer, &binned);
         if change <= CONVERGED || cells >= FINEST || change.is_nan() {
             if !(change.max(now.at_wall) <= REFUSED && change.is_finite()) {
                 return Err(DensityError::FokkerPlanck { change, cells });
             }
-            let (masses, outside) = finer;
             let all = &now.cells.masses;
             return Ok(PlaneFokkerPlanck {
-                masses,
-                outside,
-                errors: vec![("grid", change), ("walls", now.at_wall)],
+                estimate: Estimate {
+                    masses: finer,
+                    errors: vec![("grid", change), ("walls", now.at_wall)],
+                },
                 mass_error: (all.iter().sum::<f64>() - 1.0).abs(),
                 smallest: all.iter().copied().fold(f64::INFINITY, f64::min),
                 cells: now.cells,
@@ -186,12 +179,6 @@ pub fn plane_solution(
         return Err(DensityError::FewCells { cells });
     }
     Ok(Solver::new(problem, noise, cells, REACH).solve().cells)
-}
-
-/// Total variation between binned densities, the mass outside as one more bin.
-fn distance(a: &(Vec<f64>, f64), b: &(Vec<f64>, f64)) -> f64 {
-    let inside: f64 = a.0.iter().zip(&b.0).map(|(a, b)| (a - b).abs()).sum();
-    0.5 * (inside + (a.1 - b.1).abs())
 }
 
 struct Solver<'a> {

@@ -10,7 +10,7 @@ use crate::numerics::linalg;
 use crate::numerics::low_discrepancy::ScrambledSobol;
 use crate::numerics::normal;
 use crate::numerics::random::stream;
-use crate::problem::{Problem, Regression};
+use crate::problem::Regression;
 use crate::sampler::{Stage, Step};
 use crate::statistics::WeightStatistics;
 
@@ -33,7 +33,7 @@ pub fn semiclassical_cloud(
         diffusion: &problem.diffusion,
         weights: weights.mean.as_slice(),
     };
-    let spread = Spread::new(generator, family, weights, sigma, seed)?;
+    let spread = Spread::new(generator, &model, weights, sigma, seed)?;
     average(&generator.readout, |i| {
         let sequence = ScrambledSobol::new(&mut stream(seed, i + 1));
         let quantile = |i: usize, k: usize| normal::quantile(sequence.coordinate(i, k as u64));
@@ -65,13 +65,12 @@ struct Spread {
 impl Spread {
     fn new(
         generator: &Generator<'_>,
-        family: &Linear,
+        model: &LinearDenoiser<'_>,
         weights: &WeightStatistics,
         sigma: f64,
         seed: u64,
     ) -> Result<Self, DensityError> {
-        let problem = generator.problem();
-        let dim = problem.dim();
+        let dim = generator.problem().dim();
         let sequence = ScrambledSobol::new(&mut stream(seed, 0));
         let starts: Vec<DVector<f64>> = (0..NODES)
             .map(|k| {
@@ -84,22 +83,17 @@ impl Spread {
         let mut together: Vec<f64> = (0..dim * NODES)
             .map(|j| starts[j % NODES][j / NODES])
             .collect();
-        let model = LinearDenoiser {
-            family,
-            diffusion: &problem.diffusion,
-            weights: weights.mean.as_slice(),
-        };
-        let times = generator.flow().flow(&model, &mut together)?;
+        let times = generator.flow().flow(model, &mut together)?;
         let steps: Vec<Step> = generator.flow().steps(&times).collect();
         let factors: Result<Vec<DMatrix<f64>>, DensityError> = starts
             .par_iter()
             .map(|start| {
-                let tangent = tangent(problem, family, &model, &steps, start);
+                let tangent = tangent(model, &steps, start);
                 let half =
                     linalg::multiply(linalg::view(&weights.covariance), linalg::view(&tangent));
                 let mut covariance = tangent.tr_mul(&half);
                 linalg::symmetrise(&mut covariance);
-                factor(&covariance)
+                Ok(linalg::eigen_factor(&covariance)?)
             })
             .collect();
         Ok(Self {
@@ -123,30 +117,14 @@ impl Spread {
     }
 }
 
-/// L with L L^T = a positive semi-definite matrix.
-fn factor(covariance: &DMatrix<f64>) -> Result<DMatrix<f64>, DensityError> {
-    let (values, mut vectors) = linalg::symmetric_eigen(covariance)?;
-    for (mut column, v) in vectors.column_iter_mut().zip(&values) {
-        column *= v.max(0.0).sqrt();
-    }
-    Ok(vectors)
-}
-
 /// d x_0 / d W along the mean path of one start, D F x D (the transpose of J).
-pub(super) fn tangent(
-    problem: &Problem,
-    family: &Linear,
-    model: &LinearDenoiser<'_>,
-    steps: &[Step],
-    start: &DVector<f64>,
-) -> DMatrix<f64> {
-    let dim = start.len();
+fn tangent(model: &LinearDenoiser<'_>, steps: &[Step], start: &DVector<f64>) -> DMatrix<f64> {
     let mut path = Path {
         x: start.clone(),
-        tangent: DMatrix::zeros(dim * family.features.len(), dim),
+        tangent: DMatrix::zeros(model.weights.len(), start.len()),
     };
     for step in steps {
-        path.advance(problem, family, model, step);
+        path.advance(model, step);
     }
     path.tangent
 }
@@ -159,13 +137,7 @@ struct Path {
 }
 
 impl Path {
-    fn advance(
-        &mut self,
-        problem: &Problem,
-        family: &Linear,
-        model: &LinearDenoiser<'_>,
-        step: &Step,
-    ) {
+    fn advance(&mut self, model: &LinearDenoiser<'_>, step: &Step) {
         match step {
             Step::OneStage { t, c, d } => {
                 let stage = Stage {
@@ -173,7 +145,7 @@ impl Path {
                     a: *c,
                     b: *d,
                 };
-                *self = self.image(problem, family, model, &stage);
+                *self = self.image(model, &stage);
             }
             Step::RungeKutta { tableau, h, stages } => {
                 let mut slopes: Vec<Self> = Vec::with_capacity(stages.len());
@@ -182,7 +154,7 @@ impl Path {
                     for (a, slope) in row.iter().zip(&slopes) {
                         at.add(slope, h * a);
                     }
-                    slopes.push(at.image(problem, family, model, stage));
+                    slopes.push(at.image(model, stage));
                 }
                 for (b, slope) in tableau.b.iter().zip(&slopes) {
                     self.add(slope, h * b);
@@ -198,15 +170,9 @@ impl Path {
     }
 
     /// a x + b Dn(x, t), and its derivative in the weights: a step of one stage, or a slope of several.
-    fn image(
-        &self,
-        problem: &Problem,
-        family: &Linear,
-        model: &LinearDenoiser<'_>,
-        stage: &Stage,
-    ) -> Self {
+    fn image(&self, model: &LinearDenoiser<'_>, stage: &Stage) -> Self {
         let dim = self.x.len();
-        let features = &family.features;
+        let (family, features) = (model.family, &model.family.features);
         let space = features.space_len();
         let (mut values, mut slopes) = (vec![0.0; space], vec![0.0; space * dim]);
         features
@@ -214,7 +180,7 @@ impl Path {
             .jacobian(self.x.as_slice(), &mut values, &mut slopes);
         let mut clock = vec![0.0; features.time.len()];
         features.time.values(stage.t, &mut clock);
-        let Regression { p, q } = family.predicts.regression(&problem.diffusion, stage.t);
+        let Regression { p, q } = family.predicts.regression(model.diffusion, stage.t);
         let weights = model.space_weights(stage.t);
         let dot = crate::family::features::dot;
         // d(a x + b Dn)/dx.

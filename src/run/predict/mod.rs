@@ -111,9 +111,6 @@ fn naive_in_space(
             "steps": solution.steps,
         }),
     );
-    let mut masses = generator.readout.grid.zero();
-    masses.cells[0] = solution.outside;
-    masses.cells[1..=solution.masses.len()].copy_from_slice(&solution.masses);
     // Everything else is read off the centres of the solution's own cells.
     let cells = rows.cells * columns.cells;
     let x: Vec<f64> = (0..cells)
@@ -126,17 +123,13 @@ fn naive_in_space(
     let ensemble = Ensemble::of_one(
         generator.readout.grid.clone(),
         Generated {
-            masses: masses.clone(),
+            masses: solution.estimate.masses.clone(),
             values: reading.values,
             unresolved: 0.0,
             folds: false,
         },
     );
-    let estimate = Estimate {
-        masses,
-        errors: solution.errors,
-    };
-    Ok((estimate, ensemble))
+    Ok((solution.estimate, ensemble))
 }
 
 fn noise(experiment: &Experiment, kappa: f64) -> WhiteNoise {

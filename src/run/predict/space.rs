@@ -20,12 +20,15 @@ impl Job<'_> {
         grow: &mut Grow<'_>,
         mut set: PredictionSet,
     ) -> Result<PredictionSet, RunError> {
-        let quadrature = self.quadrature_error()?;
+        let (reference, quadrature) = self.reference_cloud()?;
         for &method in &self.experiment.predict.methods {
             let started = Instant::now();
             let (mut estimate, ensemble, cloud) = match method {
                 Method::MeanField => {
-                    let (cloud, noise) = self.mean_cloud()?;
+                    let Some(reference) = &reference else {
+                        continue; // refused by the spec: the reverse SDE has no push-forward
+                    };
+                    let (cloud, noise) = self.mean_cloud(reference)?;
                     let mut estimate = cloud_estimate(&cloud);
                     estimate.errors.extend(noise.map(|e| ("draws", e)));
                     (estimate, None, Some(cloud))
@@ -74,21 +77,23 @@ impl Job<'_> {
             .map_err(failed(self.case, Method::MeanField))
     }
 
-    /// What the quadrature's last refinement changes in the push-forward of the mean weights, from the same starts.
-    fn quadrature_error(&self) -> Result<f64, RunError> {
+    /// The push-forward of the mean weights without a layer (the reverse SDE has none), and what the quadrature's last
+    /// refinement changes in it, from the same starts.
+    fn reference_cloud(&self) -> Result<(Option<Ensemble>, f64), RunError> {
         if self.experiment.sampler.process != Process::PfOde {
-            return Ok(self.statistics.change());
+            return Ok((None, self.statistics.change()));
         }
         let (fine, coarse) = self.statistics.quadratures();
         let (fine, coarse) = (self.cloud(fine)?, self.cloud(coarse)?);
-        Ok(total_variation(&fine.mean(), &coarse.mean()))
+        let change = total_variation(&fine.mean(), &coarse.mean());
+        Ok((Some(fine), change))
     }
 
     /// The push-forward of the mean weights; with a layer of their average over layers, and what the noise of that average
     /// makes.
-    fn mean_cloud(&self) -> Result<(Ensemble, Option<f64>), RunError> {
+    fn mean_cloud(&self, reference: &Ensemble) -> Result<(Ensemble, Option<f64>), RunError> {
         let Statistics::Layered { choice, .. } = &self.statistics else {
-            return Ok((self.cloud(self.statistics.quadratures().0)?, None));
+            return Ok((reference.clone(), None));
         };
         let [a, b] = mean_weights(&choice.layer, self.seed_of_layers).map_err(|source| {
             RunError::Statistics {

@@ -1,16 +1,14 @@
 //! Sums of products of two features of space over the points of one time, and the reverse, by the product structure of the
 //! features where they have one (D16.4).
 
-use faer::linalg::matmul::{
-    matmul,
-    triangular::{self, BlockStructure},
-};
+use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use nalgebra::DMatrix;
 
 use super::points::Points;
 use crate::family::features::{SpaceFeatures, dot};
-use crate::numerics::linalg::{multiply, view, view_mut};
+use crate::numerics::linalg::{add_product, add_product_lower, multiply, view, view_mut};
+use crate::numerics::pairs;
 
 /// Scattered points treated together.
 const BLOCK: usize = 256;
@@ -25,17 +23,6 @@ pub(super) enum Contraction {
     },
     /// Any features: pairs of them.
     Whole(SpaceFeatures),
-}
-
-/// Number of pairs of n things, each with itself included.
-fn pairs(n: usize) -> usize {
-    n * (n + 1) / 2
-}
-
-/// The index of a pair.
-fn pair(i: usize, j: usize) -> usize {
-    let (low, high) = (i.min(j), i.max(j));
-    high * (high + 1) / 2 + low
 }
 
 impl Contraction {
@@ -56,8 +43,8 @@ impl Contraction {
     /// Length of a packed form.
     pub fn packed(&self) -> usize {
         match self {
-            Self::Split { left, right } => pairs(left.len()) * pairs(right.len()),
-            Self::Whole(features) => pairs(features.len()),
+            Self::Split { left, right } => pairs::count(left.len()) * pairs::count(right.len()),
+            Self::Whole(features) => pairs::count(features.len()),
         }
     }
 
@@ -68,7 +55,10 @@ impl Contraction {
         let count = |n: usize| n as f64;
         match self {
             Self::Split { left, right } => {
-                let (l, r) = (count(pairs(left.len())), count(pairs(right.len())));
+                let (l, r) = (
+                    count(pairs::count(left.len())),
+                    count(pairs::count(right.len())),
+                );
                 match grid {
                     true => 2.0 * r * points + 2.0 * l * r * points.sqrt(),
                     false => (2.0 * l * r + VALUE * count(left.len() + right.len())) * points,
@@ -86,9 +76,9 @@ impl Contraction {
         match self {
             Self::Split { right, .. } => {
                 let r = right.len();
-                pair(s / r, other / r) * pairs(r) + pair(s % r, other % r)
+                pairs::place(s / r, other / r) * pairs::count(r) + pairs::place(s % r, other % r)
             }
-            Self::Whole(_) => pair(s, other),
+            Self::Whole(_) => pairs::place(s, other),
         }
     }
 
@@ -106,13 +96,12 @@ impl Contraction {
                 sum.as_slice().to_vec()
             }
             (Self::Split { left, right }, _) => {
-                let mut sum = DMatrix::zeros(pairs(right.len()), pairs(left.len()));
+                let mut sum = DMatrix::zeros(pairs::count(right.len()), pairs::count(left.len()));
                 for block in Block::all(points) {
                     let l = pair_products(&block.values(left, 0));
                     let mut r = pair_products(&block.values(right, left.dim()));
                     scale_columns(&mut r, block.own(coefficient));
-                    let (l, r) = (view(&l).transpose(), view(&r));
-                    matmul(view_mut(&mut sum), Accum::Add, r, l, 1.0, Par::Seq);
+                    add_product(view(&r), view(&l).transpose(), view_mut(&mut sum));
                 }
                 sum.as_slice().to_vec()
             }
@@ -123,7 +112,8 @@ impl Contraction {
                     let values = block.values(features, 0);
                     let mut scaled = values.clone();
                     scale_columns(&mut scaled, block.own(coefficient));
-                    add_lower(&mut sum, &scaled, &values);
+                    let (scaled, values) = (view(&scaled), view(&values).transpose());
+                    add_product_lower(scaled, values, 1.0, view_mut(&mut sum));
                 }
                 (0..n)
                     .flat_map(|i| (0..=i).map(move |j| (i, j)))
@@ -159,7 +149,7 @@ impl Contraction {
             (Self::Whole(features), _) => {
                 let n = features.len();
                 let lower = DMatrix::from_fn(n, n, |i, j| match j <= i {
-                    true => form[pair(i, j)],
+                    true => form[pairs::place(i, j)],
                     false => 0.0,
                 });
                 for block in Block::all(points) {
@@ -215,8 +205,7 @@ impl Contraction {
                 for block in Block::all(points) {
                     let (l, mut r) = (block.values(left, 0), block.values(right, left.dim()));
                     scale_columns(&mut r, block.own(coefficient));
-                    let (l, r) = (view(&l).transpose(), view(&r));
-                    matmul(view_mut(&mut sum), Accum::Add, r, l, 1.0, Par::Seq);
+                    add_product(view(&r), view(&l).transpose(), view_mut(&mut sum));
                 }
                 sum.as_slice().to_vec()
             }
@@ -251,12 +240,10 @@ fn axis(features: &SpaceFeatures, nodes: &[f64]) -> DMatrix<f64> {
 }
 
 /// Products of all pairs of rows, column by column.
-fn pair_products(values: &DMatrix<f64>) -> DMatrix<f64> {
-    let mut out = DMatrix::zeros(pairs(values.nrows()), values.ncols());
+pub(super) fn pair_products(values: &DMatrix<f64>) -> DMatrix<f64> {
+    let mut out = DMatrix::zeros(pairs::count(values.nrows()), values.ncols());
     for (v, mut column) in values.column_iter().zip(out.column_iter_mut()) {
-        let v = v.as_slice();
-        let products = (0..v.len()).flat_map(|i| v[..=i].iter().map(move |b| v[i] * b));
-        for (o, product) in column.iter_mut().zip(products) {
+        for (o, product) in column.iter_mut().zip(pairs::products(v.as_slice())) {
             *o = product;
         }
     }
@@ -278,21 +265,6 @@ fn dot_columns(left: &DMatrix<f64>, right: &DMatrix<f64>, out: &mut [f64]) {
     {
         *o = dot(l.as_slice(), r.as_slice());
     }
-}
-
-/// Lower triangle of sum += left right^T.
-fn add_lower(sum: &mut DMatrix<f64>, left: &DMatrix<f64>, right: &DMatrix<f64>) {
-    triangular::matmul(
-        view_mut(sum),
-        BlockStructure::TriangularLower,
-        Accum::Add,
-        view(left),
-        BlockStructure::Rectangular,
-        view(right).transpose(),
-        BlockStructure::Rectangular,
-        1.0,
-        Par::Seq,
-    );
 }
 
 /// Points treated together.

@@ -6,7 +6,7 @@ use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use rayon::prelude::*;
 
-use super::{Panel, over_panels, time_panels};
+use super::{Panel, add_products, over_panels, sliced, time_features, time_panels};
 use crate::family::Linear;
 use crate::numerics::linalg;
 use crate::numerics::panels::{Rule, union};
@@ -88,25 +88,12 @@ impl<'a> LinePopulation<'a> {
             slice.first = first;
             first += slice.x.len();
         }
-        let mut time = DMatrix::zeros(family.features.time.len(), slices.len());
-        for (t, mut column) in times.nodes.iter().zip(time.column_iter_mut()) {
-            family.features.time.values(*t, column.as_mut_slice());
-        }
-        let per_panel = slices.len() / panels.len();
-        let panels = panels
-            .iter()
-            .enumerate()
-            .map(|(i, &(start, end))| Panel {
-                start,
-                end,
-                slices: i * per_panel..(i + 1) * per_panel,
-            })
-            .collect();
+        let panels = sliced(&panels, slices.len());
         Self {
             family,
             objective: training.objective,
+            time: time_features(family, &times.nodes),
             slices,
-            time,
             panels,
         }
     }
@@ -164,15 +151,8 @@ impl<'a> LinePopulation<'a> {
         let (i, index) = self.place(node);
         let (slice, time) = (&self.slices[i], self.time.column(i));
         let scale = factor * slice.lambda.sqrt();
-        for (row, a) in out
-            .chunks_exact_mut(time.len())
-            .zip(slice.space.column(index).iter())
-        {
-            let a = scale * a;
-            for (o, b) in row.iter_mut().zip(time.iter()) {
-                *o += a * b;
-            }
-        }
+        let space = slice.space.column(index);
+        add_products(out, scale, space.as_slice(), time.as_slice());
     }
 
     /// A draw of the target y = sqrt(lambda) f at a node: its conditional law, or its mean under the exact objective.
@@ -222,7 +202,6 @@ impl<'a> LinePopulation<'a> {
 
     /// Sum of coefficient phi over all nodes, length F.
     fn sum_features(&self, coefficient: impl Fn(&Slice, usize) -> f64 + Sync) -> DVector<f64> {
-        let time = self.time.nrows();
         let parts: Vec<Vec<f64>> = self
             .slices
             .par_iter()
@@ -239,11 +218,7 @@ impl<'a> LinePopulation<'a> {
             .collect();
         let mut out = DVector::zeros(self.features());
         for (part, v) in parts.iter().zip(self.time.column_iter()) {
-            for (row, a) in out.as_mut_slice().chunks_exact_mut(time).zip(part) {
-                for (o, b) in row.iter_mut().zip(v.iter()) {
-                    *o += a * b;
-                }
-            }
+            add_products(out.as_mut_slice(), 1.0, part, v.as_slice());
         }
         out
     }

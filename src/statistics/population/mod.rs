@@ -130,7 +130,7 @@ impl<'a> Population<'a> {
     }
 
     /// A draw of the target y = sqrt(lambda) f at a node into `target` (length D): its conditional law, or its mean under
-    /// the exact objective. `scratch` keeps the posterior's weights.
+    /// the exact objective. `scratch` keeps what a draw needs.
     pub(super) fn draw_target<R: Rng + ?Sized>(
         &self,
         node: usize,
@@ -213,6 +213,39 @@ impl Measure for Population<'_> {
 
     fn weights(&self) -> Vec<f64> {
         delegate!(self, weights())
+    }
+}
+
+/// Features of time at the slices, F_t x slices.
+fn time_features(family: &Linear, times: &[f64]) -> DMatrix<f64> {
+    let features = &family.features.time;
+    let mut values = DMatrix::zeros(features.len(), times.len());
+    for (t, mut column) in times.iter().zip(values.column_iter_mut()) {
+        features.values(*t, column.as_mut_slice());
+    }
+    values
+}
+
+/// The panels of the time axis with their slices, of which each has as many.
+fn sliced(panels: &[(f64, f64)], slices: usize) -> Vec<Panel> {
+    let per_panel = slices / panels.len();
+    let pieces = panels.iter().enumerate();
+    pieces
+        .map(|(i, &(start, end))| Panel {
+            start,
+            end,
+            slices: i * per_panel..(i + 1) * per_panel,
+        })
+        .collect()
+}
+
+/// out += factor (space x time), the features of time running fastest.
+fn add_products(out: &mut [f64], factor: f64, space: &[f64], time: &[f64]) {
+    for (row, a) in out.chunks_exact_mut(time.len()).zip(space) {
+        let a = factor * a;
+        for (o, b) in row.iter_mut().zip(time) {
+            *o += a * b;
+        }
     }
 }
 

@@ -3,16 +3,16 @@
 
 use faer::{Accum, MatRef, Par};
 use nalgebra::DMatrix;
-use rand::{Rng, RngExt};
-use rand_distr::StandardNormal;
+use rand::Rng;
 use rayon::prelude::*;
 
-use super::contraction::Contraction;
+use super::contraction::{Contraction, pair_products};
 use super::points::{Grid, Points, expected, fits_grid, scattered};
-use super::{Attainable, Panel, over_panels, time_panels};
+use super::{Attainable, Panel, add_products, over_panels, sliced, time_features, time_panels};
 use crate::family::Linear;
 use crate::family::features::dot;
 use crate::numerics::linalg::{view, view_mut};
+use crate::numerics::pairs;
 use crate::numerics::panels::Rule;
 use crate::problem::{CloudPosterior, Objective, Problem, Regression, Training};
 use crate::statistics::{Measure, PAIRS_AT_ONCE};
@@ -48,8 +48,8 @@ struct Slice {
     /// The regression target and sqrt(lambda) at this time.
     regression: Regression,
     root: f64,
-    alpha: f64,
-    sigma2: f64,
+    /// The time; a posterior for each would hold the whole data each.
+    t: f64,
     /// Index of the first node among all.
     first: usize,
     points: Points,
@@ -154,28 +154,15 @@ impl<'a> SpacePopulation<'a> {
             slice.first = first;
             first += slice.weight.len();
         }
-        let mut time = DMatrix::zeros(family.features.time.len(), slices.len());
-        for (t, mut column) in times.nodes.iter().zip(time.column_iter_mut()) {
-            family.features.time.values(*t, column.as_mut_slice());
-        }
-        let per_panel = slices.len() / panels.len();
-        let panels = panels
-            .iter()
-            .enumerate()
-            .map(|(i, &(start, end))| Panel {
-                start,
-                end,
-                slices: i * per_panel..(i + 1) * per_panel,
-            })
-            .collect();
+        let panels = sliced(&panels, slices.len());
         Self {
             problem: problem.clone(),
             family,
             objective: training.objective,
             layout,
             contraction: Contraction::new(&family.features.space, layout.separable),
+            time: time_features(family, &times.nodes),
             slices,
-            time,
             panels,
         }
     }
@@ -276,11 +263,7 @@ impl<'a> SpacePopulation<'a> {
             .collect();
         let mut out = vec![0.0; self.features()];
         for (part, v) in parts.iter().zip(self.time.column_iter()) {
-            for (row, a) in out.chunks_exact_mut(v.len()).zip(part) {
-                for (o, b) in row.iter_mut().zip(v.iter()) {
-                    *o += a * b;
-                }
-            }
+            add_products(&mut out, 1.0, part, v.as_slice());
         }
         out
     }
@@ -288,30 +271,15 @@ impl<'a> SpacePopulation<'a> {
     /// Where the product of features s and s' of space stands in a packed form, F_x x F_x, and the same of time.
     fn indices(&self) -> (DMatrix<usize>, DMatrix<usize>) {
         let (space, time) = (self.family.features.space_len(), self.time.nrows());
-        let whole = |i: usize, j: usize| {
-            let (low, high) = (i.min(j), i.max(j));
-            high * (high + 1) / 2 + low
-        };
         (
             DMatrix::from_fn(space, space, |s, other| self.contraction.index(s, other)),
-            DMatrix::from_fn(time, time, whole),
+            DMatrix::from_fn(time, time, pairs::place),
         )
     }
 
     /// Products of all pairs of features of time, one column per slice.
     fn time_pairs(&self, slices: std::ops::Range<usize>) -> DMatrix<f64> {
-        let n = self.time.nrows();
-        let mut out = DMatrix::zeros(n * (n + 1) / 2, slices.len());
-        for (k, mut column) in slices.zip(out.column_iter_mut()) {
-            let mut at = 0;
-            for i in 0..n {
-                for j in 0..=i {
-                    column[at] = self.time[(i, k)] * self.time[(j, k)];
-                    at += 1;
-                }
-            }
-        }
-        out
+        pair_products(&self.time.columns_range(slices).into_owned())
     }
 
     /// The slice of a node, and its index there.
@@ -333,13 +301,7 @@ impl<'a> SpacePopulation<'a> {
         features.values(&x, &mut phi);
         let outputs = out.chunks_exact_mut(phi.len() * time.len());
         for (factor, out) in factors.iter().zip(outputs) {
-            let scale = factor * slice.root;
-            for (row, a) in out.chunks_exact_mut(time.len()).zip(&phi) {
-                let a = scale * a;
-                for (o, b) in row.iter_mut().zip(time.iter()) {
-                    *o += a * b;
-                }
-            }
+            add_products(out, factor * slice.root, &phi, time.as_slice());
         }
     }
 
@@ -366,7 +328,8 @@ impl<'a> SpacePopulation<'a> {
             Objective::Dsm => {
                 let mut x = vec![0.0; target.len()];
                 slice.points.coordinates(index, &mut x);
-                slice.draw_clean(&self.problem, &x, rng, scratch, target);
+                scratch.resize(x.len(), 0.0);
+                CloudPosterior::new(&self.problem, slice.t).mean_and_draw(&x, rng, scratch, target);
                 let Regression { p, q } = slice.regression;
                 for (y, x) in target.iter_mut().zip(&x) {
                     *y = slice.root * (p * *y + q * x);
@@ -393,7 +356,7 @@ impl Measure for SpacePopulation<'_> {
     fn quadratic(&self, matrix: &DMatrix<f64>) -> Vec<f64> {
         let time = self.time.nrows();
         let (space_index, time_index) = self.indices();
-        let pairs = time * (time + 1) / 2;
+        let pairs = pairs::count(time);
         let mut form = DMatrix::zeros(self.contraction.packed(), pairs);
         for (column, values) in matrix.column_iter().enumerate() {
             for (row, v) in values.iter().enumerate() {
@@ -425,7 +388,7 @@ impl Measure for SpacePopulation<'_> {
 
     fn gram(&self, factor: &[f64]) -> DMatrix<f64> {
         let (packed, time) = (self.contraction.packed(), self.time.nrows());
-        let mut folded = DMatrix::zeros(packed, time * (time + 1) / 2);
+        let mut folded = DMatrix::zeros(packed, pairs::count(time));
         for (chunk, slices) in self.slices.chunks(SLICES).enumerate() {
             let sums: Vec<Vec<f64>> = slices
                 .par_iter()
@@ -562,8 +525,7 @@ impl Laying<'_> {
         Slice {
             regression,
             root: training.lambda(problem, family.predicts, t).sqrt(),
-            alpha: posterior.alpha(),
-            sigma2: posterior.sigma2(),
+            t,
             first: 0,
             points,
             weight,
@@ -588,68 +550,5 @@ impl Slice {
             .zip(&factor[self.first..self.first + n])
             .map(|(w, f)| scale * w * f)
             .collect()
-    }
-
-    /// A draw of x0 given x into `clean`: of a component by its posterior weight, then of its Gaussian.
-    fn draw_clean<R: Rng + ?Sized>(
-        &self,
-        problem: &Problem,
-        x: &[f64],
-        rng: &mut R,
-        scratch: &mut Vec<f64>,
-        clean: &mut [f64],
-    ) {
-        let (alpha, sigma2) = (self.alpha, self.sigma2);
-        let data = &problem.data;
-        // Coordinate k of x - alpha m along the component's axes.
-        let along = |c: &crate::problem::Component, k: usize| match &c.axes {
-            None => x[k] - alpha * c.mean[k],
-            Some(u) => (0..x.len())
-                .map(|i| u[(i, k)] * (x[i] - alpha * c.mean[i]))
-                .sum(),
-        };
-        scratch.clear();
-        for (c, weight) in data.components().iter().zip(data.weights()) {
-            let mut log = weight.ln();
-            for k in 0..x.len() {
-                let marginal = alpha * alpha * c.variances[k] + sigma2;
-                log -= 0.5 * (along(c, k).powi(2) / marginal + marginal.ln());
-            }
-            scratch.push(log);
-        }
-        let top = scratch.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let mut sum = 0.0;
-        for log in scratch.iter_mut() {
-            *log = (*log - top).exp();
-            sum += *log;
-        }
-        let mut left = rng.random::<f64>() * sum;
-        let last = scratch.len() - 1;
-        let chosen = scratch[..last]
-            .iter()
-            .position(|w| {
-                left -= w;
-                left < 0.0
-            })
-            .unwrap_or(last);
-        let c = &data.components()[chosen];
-        clean.copy_from_slice(c.mean.as_slice());
-        if c.is_point() {
-            return;
-        }
-        for k in 0..x.len() {
-            let v = c.variances[k];
-            let marginal = alpha * alpha * v + sigma2;
-            let unit: f64 = rng.sample(StandardNormal);
-            let moved = alpha * v / marginal * along(c, k) + (v * sigma2 / marginal).sqrt() * unit;
-            match &c.axes {
-                None => clean[k] += moved,
-                Some(u) => {
-                    for (i, clean) in clean.iter_mut().enumerate() {
-                        *clean += u[(i, k)] * moved;
-                    }
-                }
-            }
-        }
     }
 }
