@@ -10,7 +10,7 @@ use vkernel::density::{
     Bins, Generator, PushForward, Refinement, SaddleLines, Tracing, choose_layer,
 };
 use vkernel::experiment::Experiment;
-use vkernel::family::{Denoiser, Family, Linear, LinearDenoiser};
+use vkernel::family::{Denoiser, Linear, LinearDenoiser};
 use vkernel::monte_carlo::{Trainer, model_rng};
 use vkernel::numerics::linalg;
 use vkernel::sampler::PfOde;
@@ -40,10 +40,7 @@ fn panel(side: usize, samples: usize) -> Experiment {
 }
 
 fn linear(experiment: &Experiment) -> &Linear {
-    match &experiment.family {
-        Family::Linear(family) => family,
-        Family::Naive(_) => unreachable!("the panel is linear"),
-    }
+    experiment.family.linear().unwrap()
 }
 
 /// One model trained per iteration. Elements are flops of the normal equations, P F^2 + F^3/3 (dual: F P^2 + P^3/3).

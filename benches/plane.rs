@@ -119,7 +119,9 @@ fn training(c: &mut Criterion) {
             objective: Objective::Dsm,
             weighting: Weighting::Snr,
             samples,
+            draws: 1,
             ridge: 0.1,
+            time: None,
         };
         let mut trainer = Trainer::new(&problem, &family, &training);
         let (f, p) = (family.features.len() as f64, samples as f64);

@@ -29,6 +29,17 @@ impl LinearDenoiser<'_> {
         out
     }
 
+    /// f at points of one time, the outputs one after another; `x` coordinate-major.
+    pub fn output(&self, t: f64, x: &[f64], out: &mut [f64]) {
+        self.space().contract(&self.space_weights(t), x, out);
+    }
+
+    /// f and its exact derivative in x, D = 1.
+    pub fn output_with_slope(&self, t: f64, x: &[f64], out: &mut [f64], slope: &mut [f64]) {
+        let factor = self.space().line();
+        factor.contract_with_slope(&self.space_weights(t), x, out, slope);
+    }
+
     /// The denoiser in D >= 2: the weights are few against the points, so they take the division by p.
     fn denoise_points(&self, t: f64, x: &[f64], denoised: &mut [f64]) {
         let mut weights = self.space_weights(t);
@@ -56,7 +67,7 @@ impl Denoiser for LinearDenoiser<'_> {
         if self.space().dim() > 1 {
             return self.denoise_points(t, x, denoised);
         }
-        self.space().contract(&self.space_weights(t), x, denoised);
+        self.output(t, x, denoised);
         if self.family.predicts != Prediction::Denoiser {
             let r = self.family.predicts.regression(self.diffusion, t);
             for (d, x) in denoised.iter_mut().zip(x) {
@@ -66,9 +77,7 @@ impl Denoiser for LinearDenoiser<'_> {
     }
 
     fn denoise_with_slope(&self, t: f64, x: &[f64], denoised: &mut [f64], slope: &mut [f64]) {
-        let weights = self.space_weights(t);
-        let factor = self.space().line();
-        factor.contract_with_slope(&weights, x, denoised, slope);
+        self.output_with_slope(t, x, denoised, slope);
         if self.family.predicts != Prediction::Denoiser {
             let r = self.family.predicts.regression(self.diffusion, t);
             for ((d, s), x) in denoised.iter_mut().zip(slope).zip(x) {

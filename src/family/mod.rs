@@ -2,15 +2,21 @@
 //! is analysed.
 
 pub mod features;
+pub mod kernel;
+mod kernel_family;
 mod linear;
 mod naive;
+pub mod network;
 mod rows;
 mod tabulated;
 
+pub use kernel_family::{ExpansionError, KernelFamily};
 pub use linear::{Linear, LinearDenoiser};
 pub use naive::{ExactDenoiser, Naive};
 pub use rows::SampleRows;
 pub use tabulated::TabulatedDenoiser;
+
+use network::{Network, NetworkTraining, Precision};
 
 /// A family of score models.
 #[derive(Debug, Clone)]
@@ -19,6 +25,19 @@ pub enum Family {
     Naive(Naive),
     /// Linear in its weights, with fixed product features.
     Linear(Linear),
+    /// In the reproducing-kernel space of a kernel.
+    Kernel(Box<KernelFamily>),
+    /// Networks of finite width.
+    Network(Box<NetworkFamily>),
+}
+
+/// Networks of finite width, how they are trained, and the kernel machines that they are in the limit of infinite width.
+#[derive(Debug, Clone)]
+pub struct NetworkFamily {
+    pub network: Network,
+    pub protocol: NetworkTraining,
+    pub precision: Precision,
+    pub limit: KernelFamily,
 }
 
 impl Family {
@@ -27,6 +46,25 @@ impl Family {
         match self {
             Self::Naive(_) => "naive",
             Self::Linear(_) => "linear",
+            Self::Kernel(_) => "kernel",
+            Self::Network(_) => "mlp",
+        }
+    }
+
+    /// The family as one that is linear in its weights: itself, or a kernel's expansion.
+    pub fn linear(&self) -> Option<&Linear> {
+        match self {
+            Self::Linear(linear) => Some(linear),
+            _ => self.kernel().map(|kernel| &kernel.linear),
+        }
+    }
+
+    /// The family as kernel machines: itself, or the limit of networks.
+    pub fn kernel(&self) -> Option<&KernelFamily> {
+        match self {
+            Self::Naive(_) | Self::Linear(_) => None,
+            Self::Kernel(kernel) => Some(kernel),
+            Self::Network(network) => Some(&network.limit),
         }
     }
 }

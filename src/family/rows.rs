@@ -3,7 +3,7 @@
 use rand::Rng;
 
 use super::Linear;
-use crate::problem::{Objective, Problem, Training, Triple};
+use crate::problem::{Problem, Training, Triple};
 
 /// Draws training samples one after another as rows z = sqrt(lambda) phi (length F) with targets sqrt(lambda) f (length D).
 pub struct SampleRows<'a> {
@@ -86,17 +86,14 @@ impl<'a> SampleRows<'a> {
     }
 
     fn fill_target(&mut self, root: f64) -> &[f64] {
-        let (t, x) = (self.triple.t, &self.triple.x);
-        let regression = self.family.predicts.regression(&self.problem.diffusion, t);
-        match self.training.objective {
-            Objective::Dsm => self.target.copy_from_slice(&self.triple.x0),
-            Objective::Esm => {
-                let mean = self.problem.posterior(x, t).mean;
-                self.target.copy_from_slice(mean.as_slice());
-            }
-        }
-        for (y, x) in self.target.iter_mut().zip(x) {
-            *y = root * (regression.p * *y + regression.q * x);
+        let regression = self
+            .family
+            .predicts
+            .regression(&self.problem.diffusion, self.triple.t);
+        self.training.set_clean(self.problem, &mut self.triple);
+        let (clean, x) = (&self.triple.x0, &self.triple.x);
+        for ((y, clean), x) in self.target.iter_mut().zip(clean).zip(x) {
+            *y = root * (regression.p * clean + regression.q * x);
         }
         &self.target
     }

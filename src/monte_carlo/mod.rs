@@ -1,10 +1,13 @@
 //! The experiment the theory is held against: ensembles of really trained models, sampled.
 
 mod factored;
+mod kernel_machine;
 mod naive;
+pub mod network;
 mod train;
 
 pub use crate::numerics::random::stream as model_rng;
+pub use kernel_machine::{KernelDenoiser, KernelTrainer, TrainingSpectrum};
 pub use naive::{naive_member, naive_trajectories};
 pub use train::{TrainError, Trainer};
 
@@ -13,14 +16,22 @@ use thiserror::Error;
 
 use crate::density::{DensityError, Generator, Member};
 use crate::experiment::Experiment;
+use crate::family::network::{NetworkTrainingError, Precision};
 use crate::family::{ExactDenoiser, Family, LinearDenoiser};
 use crate::readout::Readout;
+
+use network::Networks;
 
 /// Why a model of the ensemble failed.
 #[derive(Debug, Error, Clone, PartialEq)]
 pub enum EnsembleError {
     #[error("model {index}: {source}")]
     Train { index: u64, source: TrainError },
+    #[error("model {index}: {source}")]
+    Network {
+        index: u64,
+        source: NetworkTrainingError,
+    },
     #[error("model {index}: {source}")]
     Sample { index: u64, source: DensityError },
 }
@@ -31,6 +42,16 @@ pub struct TrainingCost {
     /// Memory of one thread.
     pub bytes: u64,
     pub flops: f64,
+}
+
+/// What trains the models of one thread.
+pub enum Scratch<'a> {
+    Linear(Box<Trainer<'a>>),
+    Kernel(KernelTrainer<'a>),
+    Single(Networks<'a, f32>),
+    Double(Networks<'a, f64>),
+    /// The family has no weights.
+    Untrained,
 }
 
 /// Makes the members of a case's Monte Carlo ensemble.
@@ -55,28 +76,32 @@ impl<'a> MonteCarlo<'a> {
     }
 
     /// Scratch for one thread.
-    pub fn scratch(&self) -> Option<Trainer<'a>> {
+    pub fn scratch(&self) -> Scratch<'a> {
+        let problem = &self.experiment.problem;
         match (&self.experiment.family, &self.experiment.training) {
             (Family::Linear(family), Some(training)) => {
-                Some(Trainer::new(&self.experiment.problem, family, training))
+                Scratch::Linear(Box::new(Trainer::new(problem, family, training)))
             }
-            _ => None,
+            (Family::Kernel(family), Some(training)) => {
+                Scratch::Kernel(KernelTrainer::new(problem, family, training))
+            }
+            (Family::Network(family), Some(training)) => match family.precision {
+                Precision::F32 => Scratch::Single(Networks::new(problem, family, training)),
+                Precision::F64 => Scratch::Double(Networks::new(problem, family, training)),
+            },
+            _ => Scratch::Untrained,
         }
     }
 
     /// Trains model `index` and samples it.
-    pub fn member(
-        &self,
-        scratch: &mut Option<Trainer<'a>>,
-        index: u64,
-    ) -> Result<Member, EnsembleError> {
+    pub fn member(&self, scratch: &mut Scratch<'a>, index: u64) -> Result<Member, EnsembleError> {
         let started = Instant::now();
         let mut rng = model_rng(self.seed, index);
         let sampled = |source| EnsembleError::Sample { index, source };
         let problem = &self.experiment.problem;
         let mut trained = 0.0;
         let generated = match (&self.experiment.family, scratch) {
-            (Family::Linear(family), Some(trainer)) => {
+            (Family::Linear(family), Scratch::Linear(trainer)) => {
                 let weights = trainer
                     .train(&mut rng)
                     .map_err(|source| EnsembleError::Train { index, source })?;
@@ -86,6 +111,23 @@ impl<'a> MonteCarlo<'a> {
                     diffusion: &problem.diffusion,
                     weights,
                 };
+                self.generator.generate(&model, &mut rng).map_err(sampled)?
+            }
+            (_, Scratch::Single(networks)) => {
+                let seconds = &mut trained;
+                let made = networks.member(&self.generator, &mut rng, started, seconds);
+                made.map_err(|e| e.of(index))?
+            }
+            (_, Scratch::Double(networks)) => {
+                let seconds = &mut trained;
+                let made = networks.member(&self.generator, &mut rng, started, seconds);
+                made.map_err(|e| e.of(index))?
+            }
+            (_, Scratch::Kernel(trainer)) => {
+                let model = trainer
+                    .train(&mut rng)
+                    .map_err(|source| EnsembleError::Train { index, source })?;
+                trained = started.elapsed().as_secs_f64();
                 self.generator.generate(&model, &mut rng).map_err(sampled)?
             }
             (Family::Naive(naive), _) if naive.kappa > 0.0 => {

@@ -3,7 +3,7 @@
 
 use faer::diag::{DiagMut, DiagRef};
 use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::cholesky::{lblt, llt};
+use faer::linalg::cholesky::{lblt, llt, llt_pivoting};
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::perm::PermRef;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -130,6 +130,39 @@ pub fn semidefinite_factor(matrix: &DMatrix<f64>) -> Result<DMatrix<f64>, Linalg
         }
     }
     eigen_factor(matrix)
+}
+
+/// L, n x rank, with L L^T = matrix to rounding, by Cholesky with pivots: for a positive semi-definite matrix of low rank. Of any
+/// other it is the factor of some part, which the caller must compare with the whole.
+pub fn pivoted_factor(matrix: &DMatrix<f64>) -> Result<DMatrix<f64>, LinalgError> {
+    let size = matrix.nrows();
+    let mut work = matrix.clone();
+    let (mut forward, mut backward) = (vec![0_usize; size], vec![0_usize; size]);
+    let need = llt_pivoting::factor::cholesky_in_place_scratch::<usize, f64>(
+        size,
+        Par::Seq,
+        faer::prelude::default(),
+    );
+    let (info, permutation) = llt_pivoting::factor::cholesky_in_place(
+        view_mut(&mut work),
+        &mut forward,
+        &mut backward,
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(need)),
+        faer::prelude::default(),
+    )
+    .map_err(|e| {
+        let llt::factor::LltError::NonPositivePivot { index } = e;
+        LinalgError::NotPositiveDefinite { size, pivot: index }
+    })?;
+    let (order, _) = permutation.arrays();
+    let mut factor = DMatrix::zeros(size, info.rank);
+    for (row, &original) in order.iter().enumerate() {
+        for column in 0..info.rank.min(row + 1) {
+            factor[(original, column)] = work[(row, column)];
+        }
+    }
+    Ok(factor)
 }
 
 /// L with L L^T = the positive part of a symmetric matrix: its eigenvectors times the roots of its eigenvalues.

@@ -1,9 +1,12 @@
 //! What no crate gives in the form needed here: panel quadrature, accelerated fixed points, sequential dense linear
 //! algebra on nalgebra storage, the normal distribution's shorthand, random streams, low-discrepancy points, streaming
-//! quantiles, a stable hash, unordered pairs, symmetric tridiagonal matrices, elementary functions for vector lanes.
+//! quantiles, a stable hash, unordered pairs, symmetric tridiagonal matrices, elementary functions and the error
+//! function for vector lanes.
 
 pub mod anderson;
 pub mod elementary;
+pub mod error_function;
+pub mod exponential;
 pub mod hash;
 pub mod linalg;
 pub mod low_discrepancy;

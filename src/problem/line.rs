@@ -127,6 +127,21 @@ impl LinePosterior {
         }
     }
 
+    /// Posterior probability of every component at `x`, into `out`.
+    pub fn responsibilities(&self, x: f64, out: &mut [f64]) {
+        for (w, c) in out.iter_mut().zip(&self.components) {
+            *w = Self::log_joint(c, x);
+        }
+        let top = out.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        for w in out.iter_mut() {
+            *w = (*w - top).exp();
+        }
+        let sum: f64 = out.iter().sum();
+        for w in out {
+            *w /= sum;
+        }
+    }
+
     /// Cumulants 1 to 6 of the posterior at `x`. Each gives the slope of the one before: d kappa_n/dx =
     /// (alpha/sigma^2) kappa_(n+1) (D14.2).
     pub fn cumulants(&self, x: f64) -> [f64; 6] {

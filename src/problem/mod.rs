@@ -17,7 +17,7 @@ pub use line::{LineMoments, LinePosterior, TiltedMoments};
 pub use noise_share::{grid_points, noise_share};
 pub use schedule::{Schedule, TimeWeight};
 pub use target::{Posterior, Prediction, Regression, posterior};
-pub use training::{Objective, Training, Triple, Weighting};
+pub use training::{Objective, Samples, Training, Triple, Weighting};
 
 /// Data distribution, forward process and time window: everything that exists before a model does.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! The training protocol: objective, weighting, number of samples, ridge.
+//! The training protocol: objective, weighting, number of samples and of clean points, ridge.
 
 use std::sync::Arc;
 
@@ -31,18 +31,33 @@ pub enum Weighting {
     Expression(Arc<TimeWeight>),
 }
 
-/// P fresh triples (t, x0, x), t uniform on [t_min, t_max], fitted by weighted ridge regression.
+/// P triples (t, x0, x), t uniform on [t_min, t_max], fitted by weighted ridge regression, or by gradient flow. Times and noise
+/// are fresh for every triple, the clean point for every `draws` of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Training {
     pub objective: Objective,
     pub weighting: Weighting,
-    /// P, the number of fresh samples per model.
+    /// P, the number of samples per model.
     pub samples: usize,
+    /// m >= 1, the samples that share a clean point: the data set has N = P/m points. 1 for fresh triples. Kernel families
+    /// and networks only.
+    pub draws: usize,
     /// rho in (Sigma + rho I).
     pub ridge: f64,
+    /// tau, for which gradient flow on the mean loss (1/2P) sum lambda |f - y|^2 goes on, without a ridge; `None` for ridge
+    /// regression. Kernel families only.
+    pub time: Option<f64>,
 }
 
 impl Training {
+    /// Leaves in `triple.x0` what the target is made of: the clean point, or under the exact objective its conditional mean.
+    pub fn set_clean(&self, problem: &Problem, triple: &mut Triple) {
+        if self.objective == Objective::Esm {
+            let mean = problem.posterior(&triple.x, triple.t).mean;
+            triple.x0.copy_from_slice(mean.as_slice());
+        }
+    }
+
     /// Weight lambda(t) on the squared error of the predicted quantity.
     pub fn lambda(&self, problem: &Problem, prediction: Prediction, t: f64) -> f64 {
         match &self.weighting {
@@ -68,16 +83,81 @@ pub struct Triple {
     pub x: Vec<f64>,
 }
 
+/// A training set of P samples for D outputs.
+#[derive(Debug, Clone)]
+pub struct Samples {
+    /// Times, length P.
+    pub t: Vec<f64>,
+    /// Noised points, coordinate-major: coordinate i of sample p is `x[i * P + p]`.
+    pub x: Vec<f64>,
+    /// Targets, output-major like `x`.
+    pub y: Vec<f64>,
+    /// Weights of the squared errors, length P.
+    pub lambda: Vec<f64>,
+}
+
+impl Samples {
+    /// Draws the P samples of one model: a clean point once for every m of them.
+    pub fn draw<R: Rng + ?Sized>(
+        problem: &Problem,
+        predicts: Prediction,
+        training: &Training,
+        rng: &mut R,
+    ) -> Self {
+        let (p, dim) = (training.samples, problem.dim());
+        let mut samples = Self {
+            t: vec![0.0; p],
+            x: vec![0.0; dim * p],
+            y: vec![0.0; dim * p],
+            lambda: vec![0.0; p],
+        };
+        let mut triple = Triple {
+            t: 0.0,
+            x0: vec![0.0; dim],
+            x: vec![0.0; dim],
+        };
+        // The exact objective overwrites that of the triple.
+        let mut clean = vec![0.0; dim];
+        for k in 0..p {
+            triple.t = problem.sample_time(rng);
+            if k.is_multiple_of(training.draws) {
+                problem.data.sample(rng, &mut clean);
+            }
+            triple.x0.copy_from_slice(&clean);
+            problem.add_noise(rng, &mut triple);
+            let regression = predicts.regression(&problem.diffusion, triple.t);
+            samples.t[k] = triple.t;
+            samples.lambda[k] = training.lambda(problem, predicts, triple.t);
+            training.set_clean(problem, &mut triple);
+            for i in 0..dim {
+                samples.x[i * p + k] = triple.x[i];
+                samples.y[i * p + k] = regression.p * triple.x0[i] + regression.q * triple.x[i];
+            }
+        }
+        samples
+    }
+}
+
 impl Problem {
     /// Draws one fresh triple into `triple` (vectors of length D).
     pub fn sample_triple<R: Rng + ?Sized>(&self, rng: &mut R, triple: &mut Triple) {
-        triple.t = self.t_min + (self.t_max - self.t_min) * rng.random::<f64>();
+        triple.t = self.sample_time(rng);
         self.sample_at_time(rng, triple);
     }
 
     /// Draws x0 and x of a triple whose time is given.
     pub fn sample_at_time<R: Rng + ?Sized>(&self, rng: &mut R, triple: &mut Triple) {
         self.data.sample(rng, &mut triple.x0);
+        self.add_noise(rng, triple);
+    }
+
+    /// A time, uniform on [t_min, t_max].
+    fn sample_time<R: Rng + ?Sized>(&self, rng: &mut R) -> f64 {
+        self.t_min + (self.t_max - self.t_min) * rng.random::<f64>()
+    }
+
+    /// Draws x of a triple whose time and x0 are given.
+    fn add_noise<R: Rng + ?Sized>(&self, rng: &mut R, triple: &mut Triple) {
         let (alpha, sigma) = (
             self.diffusion.alpha(triple.t),
             self.diffusion.sigma(triple.t),

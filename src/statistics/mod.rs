@@ -2,16 +2,23 @@
 
 mod deterministic_equivalent;
 mod equivalent;
+mod flow_equivalent;
+mod gradient_flow;
+mod kernel;
 mod measure;
 mod population;
 mod quenched_layer;
 mod refinement;
 mod sample_sum;
 mod sandwich;
+mod shared_points;
 mod v_kernel;
+mod whitened;
 
 pub use deterministic_equivalent::{DeterministicEquivalent, deterministic_equivalent};
 pub use equivalent::{Equivalent, equivalent};
+pub use gradient_flow::FlowParts;
+pub use kernel::{KernelStatistics, kernel_statistics};
 pub use measure::Measure;
 pub use population::{Layout, LinePopulation, Panel, Population, SpacePopulation};
 pub use quenched_layer::{LayerWeights, QuenchedLayer, by_leverage};
@@ -51,6 +58,10 @@ pub enum StatisticsError {
         change: f64,
         allowed: f64,
     },
+    #[error(
+        "samples that share clean points (training.draws = {draws}) are covered for gradient flow to first order, on data that are points; not for {found}"
+    )]
+    Shared { draws: usize, found: &'static str },
     #[error("the weights' statistics are not finite; the features overflow on the noised data")]
     NotFinite,
 }

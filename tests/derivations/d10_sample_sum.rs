@@ -40,7 +40,9 @@ fn case(samples: usize, objective: Objective, predicts: Prediction) -> Case {
             objective,
             weighting: Weighting::Snr,
             samples,
+            draws: 1,
             ridge: 0.3,
+            time: None,
         },
     }
 }

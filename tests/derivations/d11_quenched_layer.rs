@@ -37,7 +37,9 @@ fn setting() -> (Problem, Linear, Training) {
         objective: Objective::Dsm,
         weighting: Weighting::Snr,
         samples: SAMPLES,
+        draws: 1,
         ridge: 0.1,
+        time: None,
     };
     (problem, family, training)
 }

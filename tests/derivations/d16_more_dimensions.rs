@@ -47,7 +47,9 @@ fn training(samples: usize, ridge: f64) -> Training {
         objective: Objective::Dsm,
         weighting: Weighting::Snr,
         samples,
+        draws: 1,
         ridge,
+        time: None,
     }
 }
 

@@ -60,7 +60,9 @@ fn training(samples: usize) -> Training {
         objective: Objective::Dsm,
         weighting: Weighting::Snr,
         samples,
+        draws: 1,
         ridge: 0.1,
+        time: None,
     }
 }
 

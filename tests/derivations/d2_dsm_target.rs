@@ -258,7 +258,9 @@ fn d2_6_every_prediction_is_affine_in_the_clean_point() {
                         objective: Objective::Dsm,
                         weighting: Weighting::Snr,
                         samples: 1,
+                        draws: 1,
                         ridge: 0.0,
+                        time: None,
                     };
                     let error = 0.37;
                     let implied = error / r.p;

@@ -233,7 +233,9 @@ fn line_case(ridge: f64, samples: usize, kind: Prediction, objective: Objective)
             objective,
             weighting: Weighting::Snr,
             samples,
+            draws: 1,
             ridge,
+            time: None,
         },
         features: Features {
             space: SpaceFeatures::Product(vec![Factor::new(vec![FeatureSet::Gaussian(
@@ -444,7 +446,9 @@ fn d5_7_sandwich_in_two_dimensions() {
             objective: Objective::Dsm,
             weighting: Weighting::Uniform,
             samples: 500,
+            draws: 1,
             ridge: 1.0,
+            time: None,
         },
         features: Features {
             space: SpaceFeatures::Product(vec![linear(), linear()]),
@@ -471,7 +475,9 @@ fn d5_8_v_kernel_of_an_expressive_linear_family() {
             objective: Objective::Dsm,
             weighting: Weighting::Sigma2,
             samples,
+            draws: 1,
             ridge: 0.0,
+            time: None,
         },
         features: Features {
             space: SpaceFeatures::Product(vec![Factor::new(vec![FeatureSet::Polynomial(

@@ -181,10 +181,7 @@ fn spec(text: &str) -> Spec {
 }
 
 fn linear(experiment: &Experiment) -> &Linear {
-    match &experiment.family {
-        Family::Linear(linear) => linear,
-        Family::Naive(_) => panic!("a linear family"),
-    }
+    experiment.family.linear().unwrap()
 }
 
 /// A linear experiment; `x` are its features of x1.

@@ -166,7 +166,9 @@ fn protocol(samples: usize) -> Training {
         objective: Objective::Dsm,
         weighting: Weighting::Snr,
         samples,
+        draws: 1,
         ridge: 0.1,
+        time: None,
     }
 }
 

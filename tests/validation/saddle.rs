@@ -48,10 +48,7 @@ impl Panel {
     }
 
     fn family(&self) -> &Linear {
-        match &self.experiment.family {
-            Family::Linear(family) => family,
-            Family::Naive(_) => unreachable!(),
-        }
+        self.experiment.family.linear().unwrap()
     }
 
     fn sigma(&self) -> f64 {

@@ -19,7 +19,9 @@ fn training(objective: Objective, weighting: Weighting, samples: usize, ridge: f
         objective,
         weighting,
         samples,
+        draws: 1,
         ridge,
+        time: None,
     }
 }
 

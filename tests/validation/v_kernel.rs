@@ -16,7 +16,9 @@ fn case(predicts: Prediction) -> (Problem, Linear, WeightStatistics) {
         objective: Objective::Dsm,
         weighting: Weighting::Snr,
         samples: 1000,
+        draws: 1,
         ridge: 0.1,
+        time: None,
     };
     let weights = sandwich(&problem, &family, &training).unwrap().weights;
     (problem, family, weights)

@@ -1,6 +1,7 @@
 //! Fixed features of one variable, and their products over the coordinates and time.
 
 mod block;
+mod chebyshev;
 mod expression;
 mod fourier;
 mod gaussian;
@@ -9,6 +10,7 @@ mod polynomial;
 mod product;
 mod space;
 
+pub use chebyshev::{Chebyshev, Variable};
 pub use expression::{ExpressionError, Expressions, FeatureError};
 pub use fourier::Fourier;
 pub use gaussian::Gaussian;
@@ -31,6 +33,7 @@ pub enum FeatureSet {
     Fourier(Fourier),
     Polynomial(Polynomial),
     Expression(Expressions),
+    Chebyshev(Chebyshev),
 }
 
 impl FeatureSet {
@@ -42,6 +45,7 @@ impl FeatureSet {
             Self::Fourier(s) => s.len(),
             Self::Polynomial(s) => s.len(),
             Self::Expression(s) => s.len(),
+            Self::Chebyshev(s) => s.len(),
         }
     }
 
@@ -52,6 +56,7 @@ impl FeatureSet {
             Self::Fourier(s) => s.values(a, out),
             Self::Polynomial(s) => s.values(a, out),
             Self::Expression(s) => s.values(a, out),
+            Self::Chebyshev(s) => s.values(a, out),
         }
     }
 
@@ -62,6 +67,7 @@ impl FeatureSet {
             Self::Fourier(s) => s.jet(a, value, first, second),
             Self::Polynomial(s) => s.jet(a, value, first, second),
             Self::Expression(s) => s.jet(a, value, first, second),
+            Self::Chebyshev(s) => s.jet(a, value, first, second),
         }
     }
 
@@ -72,6 +78,7 @@ impl FeatureSet {
             Self::Fourier(s) => s.third(a, out),
             Self::Polynomial(s) => s.third(a, out),
             Self::Expression(s) => s.third(a, out),
+            Self::Chebyshev(s) => s.third(a, out),
         }
     }
 
@@ -82,6 +89,7 @@ impl FeatureSet {
             Self::Fourier(s) => s.scale(),
             Self::Polynomial(s) => s.scale(),
             Self::Expression(s) => s.scale(),
+            Self::Chebyshev(s) => s.scale(),
         }
     }
 
@@ -89,7 +97,9 @@ impl FeatureSet {
     pub fn support(&self) -> Option<(f64, f64)> {
         match self {
             Self::Gaussian(s) => Some(s.support()),
-            Self::Fourier(_) | Self::Polynomial(_) | Self::Expression(_) => None,
+            Self::Fourier(_) | Self::Polynomial(_) | Self::Expression(_) | Self::Chebyshev(_) => {
+                None
+            }
         }
     }
 }
@@ -184,8 +194,10 @@ impl Factor {
 
     /// `out[i] = weights . values(x[i])`.
     pub fn contract(&self, weights: &[f64], x: &[f64], out: &mut [f64]) {
-        if let [FeatureSet::Gaussian(g)] = &self.sets[..] {
-            return g.contract(weights, x, out);
+        match &self.sets[..] {
+            [FeatureSet::Gaussian(set)] => return set.contract(weights, x, out),
+            [FeatureSet::Chebyshev(set)] => return set.contract(weights, x, out),
+            _ => {}
         }
         let mut v = vec![0.0; self.len()];
         for (x, o) in x.iter().zip(out) {

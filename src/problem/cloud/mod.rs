@@ -324,6 +324,21 @@ impl CloudPosterior {
         });
     }
 
+    /// Posterior probabilities of the M components at the n points of `x` (coordinate-major), those of the first point first, into
+    /// `out` of length M n. What rounding leaves nothing of is 0.
+    pub fn responsibilities(&self, x: &[f64], out: &mut [f64]) {
+        let (n, components) = (self.count(x), self.log_norm.len());
+        let mut mean = vec![0.0; x.len()];
+        self.mean_blocks(x, &mut mean, |block, sum, start| {
+            let points = out[start * components..].chunks_exact_mut(components);
+            for (l, own) in points.take(LANES.min(n - start)).enumerate() {
+                for (r, w) in own.iter_mut().zip(&block.logs) {
+                    *r = w[l] / sum[l];
+                }
+            }
+        });
+    }
+
     /// Coordinate i of x0 at lane `l`, given component `k` and standard normal numbers.
     fn clean(&self, block: &Block, (l, k): (usize, usize), i: usize, normals: &[f64]) -> f64 {
         let dim = self.dim;

@@ -178,6 +178,35 @@ impl<'a> LinePopulation<'a> {
         slice.lambda.sqrt() * target
     }
 
+    /// As [`super::Population::responsibilities`].
+    pub(super) fn responsibilities(&self, nodes: std::ops::Range<usize>) -> DMatrix<f64> {
+        let components = self.slices[0].posterior.marginals().count();
+        let mut out = DMatrix::zeros(components, nodes.len());
+        for (node, mut column) in nodes.zip(out.column_iter_mut()) {
+            let (i, index) = self.place(node);
+            let slice = &self.slices[i];
+            let x = slice.x[index];
+            slice.posterior.responsibilities(x, column.as_mut_slice());
+        }
+        out
+    }
+
+    /// As [`super::Population::target_given_clean`].
+    pub(super) fn target_given_clean(&self) -> (Vec<f64>, Vec<f64>) {
+        let noisy = self.objective == Objective::Dsm;
+        let slopes = self.by_slice(|_, slice, out| {
+            let slope = if noisy { slice.regression.p } else { 0.0 };
+            out.fill(slice.lambda.sqrt() * slope);
+        });
+        let offsets = self.by_slice(|_, slice, out| {
+            let root = slice.lambda.sqrt();
+            for ((o, x), mean) in out.iter_mut().zip(&slice.x).zip(&slice.mean) {
+                *o = root * if noisy { slice.regression.q * x } else { *mean };
+            }
+        });
+        (slopes, offsets)
+    }
+
     /// The residual's law at every node under the tilt exp(e r); `fit` is z^T w, `tilt` is e, both per node.
     pub(super) fn tilted(&self, fit: &[f64], tilt: &[f64]) -> Vec<TiltedResidual> {
         let parts: Vec<Vec<TiltedResidual>> = self

@@ -144,6 +144,23 @@ impl<'a> Population<'a> {
         }
     }
 
+    /// Posterior probabilities of the data's M components at some nodes, M x nodes; zero where all features vanish.
+    pub(super) fn responsibilities(&self, nodes: std::ops::Range<usize>) -> DMatrix<f64> {
+        match self {
+            Self::Line(line) => line.responsibilities(nodes),
+            Self::Space(space) => space.responsibilities(nodes),
+        }
+    }
+
+    /// The target given the clean point, y = slope c + offset, at every node: slopes, and offsets of all outputs one after
+    /// another.
+    pub(super) fn target_given_clean(&self) -> (Vec<f64>, Vec<f64>) {
+        match self {
+            Self::Line(line) => line.target_given_clean(),
+            Self::Space(space) => space.target_given_clean(),
+        }
+    }
+
     /// The residual's law at every node under the tilt exp(e r); `fit` is z^T w, `tilt` is e, both per node.
     ///
     /// # Panics

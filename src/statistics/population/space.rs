@@ -337,6 +337,56 @@ impl<'a> SpacePopulation<'a> {
             }
         }
     }
+
+    /// As [`super::Population::responsibilities`].
+    pub(super) fn responsibilities(&self, nodes: std::ops::Range<usize>) -> DMatrix<f64> {
+        let (dim, components) = (self.problem.dim(), self.problem.data.components().len());
+        let mut out = DMatrix::zeros(components, nodes.len());
+        let mut start = nodes.start;
+        while start < nodes.end {
+            let (i, index) = self.place(start);
+            let slice = &self.slices[i];
+            let end = nodes.end.min(slice.first + slice.weight.len());
+            let count = end.min(slice.first + slice.points.len()).max(start) - start;
+            let (mut x, mut point) = (vec![0.0; dim * count], vec![0.0; dim]);
+            for k in 0..count {
+                slice.points.coordinates(index + k, &mut point);
+                for (coordinate, value) in point.iter().enumerate() {
+                    x[coordinate * count + k] = *value;
+                }
+            }
+            let first = (start - nodes.start) * components;
+            let own = &mut out.as_mut_slice()[first..first + count * components];
+            CloudPosterior::new(&self.problem, slice.t).responsibilities(&x, own);
+            start = end;
+        }
+        out
+    }
+
+    /// As [`super::Population::target_given_clean`].
+    pub(super) fn target_given_clean(&self) -> (Vec<f64>, Vec<f64>) {
+        let noisy = self.objective == Objective::Dsm;
+        let slopes = self.by_slice(|_, slice, out| {
+            out.fill(slice.root * if noisy { slice.regression.p } else { 0.0 });
+        });
+        let offsets = (0..self.outputs()).flat_map(|o| {
+            self.by_slice(|_, slice, out| {
+                if !noisy {
+                    out.copy_from_slice(slice.mean_of(o));
+                } else {
+                    let mut x = vec![0.0; self.problem.dim()];
+                    for (k, offset) in out.iter_mut().enumerate() {
+                        slice.points.coordinates(k, &mut x);
+                        *offset = slice.regression.q * x[o];
+                    }
+                }
+                for offset in out {
+                    *offset *= slice.root;
+                }
+            })
+        });
+        (slopes, offsets.collect())
+    }
 }
 
 impl Measure for SpacePopulation<'_> {

@@ -1,0 +1,166 @@
+//! Chebyshev polynomials of an interval: the basis that smooth kernels are expanded in.
+
+use super::dot;
+
+/// Which function of the argument the polynomials are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variable {
+    Plain,
+    /// Its logarithm, for an interval that spans decades.
+    Log,
+}
+
+/// Chebyshev polynomials T_0 .. T_(n-1) of a range mapped to [-1, 1]. Outside of the range they keep their values at its ends: a
+/// polynomial would explode where a trajectory strays.
+#[derive(Debug, Clone)]
+pub struct Chebyshev {
+    count: usize,
+    low: f64,
+    high: f64,
+    variable: Variable,
+}
+
+/// Arguments evaluated together.
+const LANES: usize = 16;
+
+impl Chebyshev {
+    /// Degrees 0 to `count - 1` on `low..=high`, which is positive if the polynomials are of the logarithm.
+    pub fn new(count: usize, low: f64, high: f64, variable: Variable) -> Self {
+        Self {
+            count,
+            low,
+            high,
+            variable,
+        }
+    }
+
+    /// The nodes at which interpolation by the polynomials is exact, in decreasing order.
+    pub fn nodes(&self) -> Vec<f64> {
+        let (middle, half) = self.interval();
+        (0..self.count)
+            .map(|j| {
+                let angle = std::f64::consts::PI * (j as f64 + 0.5) / self.count as f64;
+                let u = middle + half * angle.cos();
+                match self.variable {
+                    Variable::Plain => u,
+                    Variable::Log => u.exp().clamp(self.low, self.high),
+                }
+            })
+            .collect()
+    }
+
+    /// `out[k * n + j]`: what the value at node j adds to coefficient k.
+    pub fn transform(&self) -> Vec<f64> {
+        let n = self.count;
+        let angle =
+            |k: usize, j: usize| std::f64::consts::PI * k as f64 * (j as f64 + 0.5) / n as f64;
+        let weight = |k: usize| if k == 0 { 1.0 } else { 2.0 };
+        (0..n)
+            .flat_map(|k| (0..n).map(move |j| weight(k) / n as f64 * angle(k, j).cos()))
+            .collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The polynomials oscillate fastest at the ends; in the middle their zeros are half an interval's length times pi/n apart.
+    pub(super) fn scale(&self) -> f64 {
+        let (middle, half) = self.interval();
+        let step = 2.0 * half / self.count as f64;
+        match self.variable {
+            Variable::Plain => step,
+            Variable::Log => step * middle.exp(),
+        }
+    }
+
+    pub(super) fn values(&self, a: f64, out: &mut [f64]) {
+        let z = self.place(a).0;
+        for n in 0..self.count {
+            out[n] = match n {
+                0 => 1.0,
+                1 => z,
+                _ => 2.0 * z * out[n - 1] - out[n - 2],
+            };
+        }
+    }
+
+    pub(super) fn jet(&self, a: f64, value: &mut [f64], first: &mut [f64], second: &mut [f64]) {
+        let mut third = vec![0.0; self.count];
+        self.all(a, [value, first, second, &mut third]);
+    }
+
+    pub(super) fn third(&self, a: f64, out: &mut [f64]) {
+        let mut rest = [(); 3].map(|()| vec![0.0; self.count]);
+        let [value, first, second] = &mut rest;
+        self.all(a, [value, first, second, out]);
+    }
+
+    /// `out[i] = weights . values(x[i])`: Clenshaw's recurrence on many arguments at a time.
+    pub(super) fn contract(&self, weights: &[f64], x: &[f64], out: &mut [f64]) {
+        for (x, out) in x.chunks(LANES).zip(out.chunks_mut(LANES)) {
+            let mut z = [0.0; LANES];
+            for (z, x) in z.iter_mut().zip(x) {
+                *z = self.place(*x).0;
+            }
+            let (mut b1, mut b2) = ([0.0; LANES], [0.0; LANES]);
+            for w in weights[1..].iter().rev() {
+                for k in 0..LANES {
+                    let b = (2.0 * z[k]).mul_add(b1[k], w - b2[k]);
+                    b2[k] = b1[k];
+                    b1[k] = b;
+                }
+            }
+            for (k, o) in out.iter_mut().enumerate() {
+                *o = z[k].mul_add(b1[k], weights[0] - b2[k]);
+            }
+        }
+    }
+
+    /// Middle and half length, of the logarithm where it is the variable.
+    fn interval(&self) -> (f64, f64) {
+        let (low, high) = match self.variable {
+            Variable::Plain => (self.low, self.high),
+            Variable::Log => (self.low.ln(), self.high.ln()),
+        };
+        (0.5 * (low + high), 0.5 * (high - low))
+    }
+
+    /// The argument in [-1, 1], and its derivatives up to the third.
+    fn place(&self, a: f64) -> (f64, [f64; 3]) {
+        let (middle, half) = self.interval();
+        if !(self.low..=self.high).contains(&a) {
+            return (if a > self.high { 1.0 } else { -1.0 }, [0.0; 3]);
+        }
+        match self.variable {
+            Variable::Plain => ((a - middle) / half, [1.0 / half, 0.0, 0.0]),
+            Variable::Log => (
+                (a.ln() - middle) / half,
+                [1.0, -1.0 / a, 2.0 / (a * a)].map(|d| d / (half * a)),
+            ),
+        }
+    }
+
+    /// Values and three derivatives: the recurrence T_n = 2 z T_(n-1) - T_(n-2) differentiated, then the chain rule.
+    fn all(&self, a: f64, out: [&mut [f64]; 4]) {
+        let (z, [p, q, r]) = self.place(a);
+        let [value, first, second, third] = out;
+        let (mut before, mut last) = ([0.0; 4], [0.0; 4]);
+        for n in 0..self.count {
+            let now = match n {
+                0 => [1.0, 0.0, 0.0, 0.0],
+                1 => [z, 1.0, 0.0, 0.0],
+                _ => [0.0, 1.0, 2.0, 3.0].map(|m: f64| {
+                    let order = m as usize;
+                    let lower = if order == 0 { 0.0 } else { last[order - 1] };
+                    2.0 * (z * last[order] + m * lower) - before[order]
+                }),
+            };
+            (before, last) = (last, now);
+            value[n] = now[0];
+            first[n] = now[1] * p;
+            second[n] = now[2] * p * p + now[1] * q;
+            third[n] = dot(&now[1..], &[r, 3.0 * p * q, p * p * p]);
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Training a kernel machine: the exact solution in the dual, P x P, of ridge regression or of gradient flow.
+
+use nalgebra::{DMatrix, DVector};
+use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
+
+use super::{TrainError, TrainingCost};
+use crate::family::kernel::{Kernel, Points};
+use crate::family::{Denoiser, KernelFamily, LinearDenoiser};
+use crate::numerics::linalg::{self, CholeskyScratch};
+use crate::problem::{Diffusion, Problem, Samples, Training};
+
+/// A trained kernel machine f(z) = f_0(z) + sum_p K(z, z_p) c_p, evaluated with the exact kernel.
+pub struct KernelDenoiser<'a> {
+    family: &'a KernelFamily,
+    diffusion: &'a Diffusion,
+    points: Points,
+    /// c, D x P, those of the first output first.
+    coefficients: Vec<f64>,
+    /// Weights of f_0 in the family's expansion, length D F; without them f_0 = 0.
+    initial: Option<Vec<f64>>,
+}
+
+/// The spectrum of S = Lambda^(1/2) K Lambda^(1/2)/P of one training set: it gives the machine at every time of the flow and at
+/// every ridge.
+pub struct TrainingSpectrum<'a> {
+    family: &'a KernelFamily,
+    diffusion: &'a Diffusion,
+    points: Points,
+    /// sqrt(lambda_p).
+    roots: Vec<f64>,
+    values: Vec<f64>,
+    vectors: DMatrix<f64>,
+    /// U^T Lambda^(1/2) (y - f_0), P x D.
+    residual: DMatrix<f64>,
+    initial: Option<Vec<f64>>,
+}
+
+/// Trains machines one after another.
+pub struct KernelTrainer<'a> {
+    problem: &'a Problem,
+    family: &'a KernelFamily,
+    training: &'a Training,
+}
+
+impl<'a> KernelTrainer<'a> {
+    pub fn new(problem: &'a Problem, family: &'a KernelFamily, training: &'a Training) -> Self {
+        Self {
+            problem,
+            family,
+            training,
+        }
+    }
+
+    /// What one machine takes: its matrix, and for the flow the eigenvectors, some ten times P^3.
+    pub fn cost(training: &Training) -> TrainingCost {
+        let p = training.samples as u64;
+        let (matrices, flops) = match training.time {
+            None => (1, 1.0 / 3.0),
+            Some(_) => (4, 10.0),
+        };
+        TrainingCost {
+            bytes: p.saturating_mul(p).saturating_mul(8 * matrices),
+            flops: flops * (training.samples as f64).powi(3),
+        }
+    }
+
+    /// Draws P samples, and a random initial function where the family has one, and trains.
+    pub fn train<R: Rng + ?Sized>(&self, rng: &mut R) -> Result<KernelDenoiser<'a>, TrainError> {
+        let samples = Samples::draw(
+            self.problem,
+            self.family.linear.predicts,
+            self.training,
+            rng,
+        );
+        let initial = self.initial(rng);
+        match self.training.time {
+            Some(time) => Ok(self.spectrum(&samples, initial)?.at_time(time)),
+            None => self.ridge(&samples, initial),
+        }
+    }
+
+    /// The spectrum of one training set.
+    pub fn spectrum(
+        &self,
+        samples: &Samples,
+        initial: Option<Vec<f64>>,
+    ) -> Result<TrainingSpectrum<'a>, TrainError> {
+        let points = self.family.kernel.points(&samples.x, &samples.t);
+        let (roots, matrix) = self.system(samples, &points);
+        let residual = self.residual(samples, &roots, initial.as_deref());
+        let (values, vectors) = linalg::symmetric_eigen(&matrix)?;
+        Ok(TrainingSpectrum {
+            residual: vectors.tr_mul(&residual),
+            family: self.family,
+            diffusion: &self.problem.diffusion,
+            points,
+            roots,
+            values,
+            vectors,
+            initial,
+        })
+    }
+
+    fn ridge(
+        &self,
+        samples: &Samples,
+        initial: Option<Vec<f64>>,
+    ) -> Result<KernelDenoiser<'a>, TrainError> {
+        let points = self.family.kernel.points(&samples.x, &samples.t);
+        let (roots, mut matrix) = self.system(samples, &points);
+        let mut solution = self.residual(samples, &roots, initial.as_deref());
+        for i in 0..roots.len() {
+            matrix[(i, i)] += self.training.ridge;
+        }
+        let mut scratch = CholeskyScratch::new(roots.len());
+        linalg::cholesky(linalg::view_mut(&mut matrix), &mut scratch)?;
+        linalg::cholesky_solve(linalg::view(&matrix), linalg::view_mut(&mut solution));
+        finish(
+            self.family,
+            &self.problem.diffusion,
+            points,
+            &roots,
+            &solution,
+            initial,
+        )
+    }
+
+    /// sqrt(lambda_p) and S.
+    fn system(&self, samples: &Samples, points: &Points) -> (Vec<f64>, DMatrix<f64>) {
+        let p = samples.t.len();
+        let roots: Vec<f64> = samples.lambda.iter().map(|l| l.sqrt()).collect();
+        let mut matrix = DMatrix::zeros(p, p);
+        self.family.kernel.gram(points, matrix.as_mut_slice());
+        for (j, mut column) in matrix.column_iter_mut().enumerate() {
+            for (value, root) in column.iter_mut().zip(&roots) {
+                *value *= root * roots[j] / p as f64;
+            }
+        }
+        (roots, matrix)
+    }
+
+    /// Lambda^(1/2) (y - f_0), P x D.
+    fn residual(&self, samples: &Samples, roots: &[f64], initial: Option<&[f64]>) -> DMatrix<f64> {
+        let (p, dim) = (roots.len(), self.problem.dim());
+        let mut out = DMatrix::from_column_slice(p, dim, &samples.y);
+        if let Some(weights) = initial {
+            let features = &self.family.linear.features;
+            let mut phi = DVector::zeros(features.len());
+            let mut x = vec![0.0; dim];
+            for k in 0..p {
+                for (i, x) in x.iter_mut().enumerate() {
+                    *x = samples.x[i * p + k];
+                }
+                features.values(&x, samples.t[k], phi.as_mut_slice());
+                for (o, w) in weights.chunks_exact(phi.len()).enumerate() {
+                    out[(k, o)] -= crate::family::features::dot(w, phi.as_slice());
+                }
+            }
+        }
+        for (k, root) in roots.iter().enumerate() {
+            out.row_mut(k).scale_mut(*root);
+        }
+        out
+    }
+
+    /// Weights of a random initial function.
+    fn initial<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<Vec<f64>> {
+        let (_, factor) = self.family.initial.as_ref()?;
+        let outputs = 0..self.problem.dim();
+        let weights = outputs.flat_map(|_| {
+            let eta = DVector::from_fn(factor.ncols(), |_, _| rng.sample(StandardNormal));
+            (factor * eta).as_slice().to_vec()
+        });
+        Some(weights.collect())
+    }
+}
+
+impl<'a> TrainingSpectrum<'a> {
+    /// The machine after gradient flow for a time: c = (1/P) Lambda^(1/2) S^-1 (1 - e^{-S tau}) Lambda^(1/2) (y - f_0).
+    pub fn at_time(&self, time: f64) -> KernelDenoiser<'a> {
+        self.filtered(|s| {
+            // The limit where S has no rank.
+            if s.abs() * time < 1e-12 {
+                time
+            } else {
+                -(-s * time).exp_m1() / s
+            }
+        })
+    }
+
+    /// The machine of ridge regression: c = (1/P) Lambda^(1/2) (S + rho)^-1 Lambda^(1/2) (y - f_0).
+    pub fn at_ridge(&self, ridge: f64) -> KernelDenoiser<'a> {
+        self.filtered(|s| 1.0 / (s + ridge))
+    }
+
+    /// The largest and the smallest rate of the flow.
+    pub fn rates(&self) -> (f64, f64) {
+        let of = |v: Option<&f64>| v.copied().unwrap_or(0.0);
+        (of(self.values.last()), of(self.values.first()))
+    }
+
+    fn filtered(&self, gain: impl Fn(f64) -> f64) -> KernelDenoiser<'a> {
+        let mut modes = self.residual.clone();
+        for (k, s) in self.values.iter().enumerate() {
+            // Rounding leaves eigenvalues a little below zero.
+            modes.row_mut(k).scale_mut(gain(s.max(0.0)));
+        }
+        let solution = &self.vectors * modes;
+        KernelDenoiser {
+            family: self.family,
+            diffusion: self.diffusion,
+            points: self.points.clone(),
+            coefficients: coefficients(&self.roots, &solution),
+            initial: self.initial.clone(),
+        }
+    }
+}
+
+/// c = (1/P) Lambda^(1/2) solution, the outputs one after another.
+fn coefficients(roots: &[f64], solution: &DMatrix<f64>) -> Vec<f64> {
+    let p = roots.len() as f64;
+    let columns = solution.column_iter();
+    columns
+        .flat_map(|c| {
+            c.iter()
+                .zip(roots)
+                .map(|(c, r)| c * r / p)
+                .collect::<Vec<f64>>()
+        })
+        .collect()
+}
+
+fn finish<'a>(
+    family: &'a KernelFamily,
+    diffusion: &'a Diffusion,
+    points: Points,
+    roots: &[f64],
+    solution: &DMatrix<f64>,
+    initial: Option<Vec<f64>>,
+) -> Result<KernelDenoiser<'a>, TrainError> {
+    let coefficients = coefficients(roots, solution);
+    if coefficients.iter().any(|c| !c.is_finite()) {
+        return Err(TrainError::NotFinite);
+    }
+    Ok(KernelDenoiser {
+        family,
+        diffusion,
+        points,
+        coefficients,
+        initial,
+    })
+}
+
+impl KernelDenoiser<'_> {
+    fn kernel(&self) -> &Kernel {
+        &self.family.kernel
+    }
+
+    /// f at points of one time, the outputs one after another; `x` coordinate-major.
+    pub fn output(&self, t: f64, x: &[f64], out: &mut [f64]) {
+        let points = self.at(t, x);
+        self.kernel()
+            .combine(&points, &self.points, &self.coefficients, out);
+        if let Some(model) = self.start() {
+            let mut first = vec![0.0; out.len()];
+            model.output(t, x, &mut first);
+            for (o, f) in out.iter_mut().zip(&first) {
+                *o += f;
+            }
+        }
+    }
+
+    fn at(&self, t: f64, x: &[f64]) -> Points {
+        let n = x.len() / self.kernel().dim();
+        self.kernel().points(x, &vec![t; n])
+    }
+
+    fn start(&self) -> Option<LinearDenoiser<'_>> {
+        let weights = self.initial.as_ref()?;
+        Some(LinearDenoiser {
+            family: &self.family.linear,
+            diffusion: self.diffusion,
+            weights,
+        })
+    }
+}
+
+impl Denoiser for KernelDenoiser<'_> {
+    fn denoise(&self, t: f64, x: &[f64], denoised: &mut [f64]) {
+        self.output(t, x, denoised);
+        let r = self.family.linear.predicts.regression(self.diffusion, t);
+        for (d, x) in denoised.iter_mut().zip(x) {
+            *d = (*d - r.q * x) / r.p;
+        }
+    }
+
+    fn denoise_with_slope(&self, t: f64, x: &[f64], denoised: &mut [f64], slope: &mut [f64]) {
+        let points = self.at(t, x);
+        let kernel = self.kernel();
+        kernel.combine_with_gradient(&points, &self.points, &self.coefficients, denoised, slope);
+        if let Some(model) = self.start() {
+            let (mut first, mut rise) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            model.output_with_slope(t, x, &mut first, &mut rise);
+            for k in 0..x.len() {
+                denoised[k] += first[k];
+                slope[k] += rise[k];
+            }
+        }
+        let r = self.family.linear.predicts.regression(self.diffusion, t);
+        for ((d, s), x) in denoised.iter_mut().zip(slope).zip(x) {
+            *d = (*d - r.q * x) / r.p;
+            *s = (*s - r.q) / r.p;
+        }
+    }
+}
