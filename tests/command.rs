@@ -6,6 +6,8 @@ mod derive;
 mod end_to_end;
 #[path = "command/interruption.rs"]
 mod interruption;
+#[path = "command/kernels.rs"]
+mod kernels;
 #[path = "command/random_specs.rs"]
 mod random_specs;
 #[path = "command/repeatability.rs"]

@@ -10,10 +10,13 @@ use crate::symbolic::Expr;
 /// What the path integral averages over.
 fn averaged(experiment: &Experiment) -> &'static str {
     match (&experiment.family, experiment.sampler.process) {
-        (Family::Linear(_), Process::PfOde) => {
+        (Family::Linear(_) | Family::Kernel(_) | Family::Network(_), Process::PfOde) => {
             "The map from x_T to x_0 is deterministic for one trained model. Its average over training sets is the path integral (T4); p is the response field."
         }
-        (Family::Linear(_), Process::ReverseSde { .. }) => {
+        (
+            Family::Linear(_) | Family::Kernel(_) | Family::Network(_),
+            Process::ReverseSde { .. },
+        ) => {
             "The average over training sets and over the sampler's own noise is the path integral (T4); p is the response field."
         }
         (Family::Naive(_), _) => {
@@ -32,7 +35,7 @@ pub(super) fn section(experiment: &Experiment, process: &ProcessForms) -> Sectio
     ];
     parts.extend(grid(experiment));
     parts.extend(steps(experiment, process));
-    if matches!(experiment.family, Family::Linear(_)) {
+    if experiment.family.linear().is_some() {
         parts.push(Part::text("Integrating p out leaves a Gaussian in the residuals of the path (T7). V has rank at most F, so the code integrates over whitened weights instead: W = Wbar + L eta, C_W = L L^T, with the flow map x_0 = Phi(eta; x_T)."));
         parts.push(Part::formula(
             "q(x_0 | x_T) = int d eta (2 pi)^(-r/2) exp(-|eta|^2/2) delta(x_0 - Phi(eta; x_T))",
@@ -145,7 +148,7 @@ fn coefficients(experiment: &Experiment, process: &ProcessForms) -> (Expr, Expr,
 
 pub(super) fn effective_sde(experiment: &Experiment) -> Section {
     let (text, latex) = match &experiment.family {
-        Family::Linear(_) => (
+        Family::Linear(_) | Family::Kernel(_) | Family::Network(_) => (
             "x' = -beta x - D s_avg(x, t) + xi(x, t), E[xi(x, t) xi(y, s)] = V(x, t; y, s)",
             r"\dot{x}_t = -\beta \, x_t - D \, s_{\mathrm{avg}}(x_t, t) + \xi(x_t, t), \qquad \mathbb{E}\left[\xi(x, t) \, \xi(y, s)\right] = V(x, t; y, s)",
         ),

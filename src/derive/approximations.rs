@@ -30,7 +30,7 @@ pub(super) fn section(experiment: &Experiment) -> Section {
         format!("end at t_min = {:?}", experiment.problem.t_min),
         "The density is that at t_min: data noised by sigma(t_min), not the clean data.",
     ));
-    if matches!(experiment.family, Family::Linear(_)) {
+    if experiment.family.linear().is_some() {
         items.push((
             "averages over training samples".into(),
             "Quadrature over t and x, refined until the statistics stop changing; nothing is neglected beyond the reported error.",

@@ -30,6 +30,10 @@ pub enum DeriveError {
     NoModel,
     #[error("data with D = {dim}; the formulas are written for D = 1")]
     Dimension { dim: usize },
+    #[error(
+        "a kernel family; the formulas are written for naive models and for those linear in given features"
+    )]
+    Kernel,
 }
 
 /// Everything that is derived for one case of a spec, counted from 0.
@@ -65,6 +69,9 @@ pub fn derive(experiment: &Experiment) -> Result<Derivation, DeriveError> {
     let dim = experiment.problem.dim();
     if dim != 1 {
         return Err(DeriveError::Dimension { dim });
+    }
+    if experiment.family.kernel().is_some() {
+        return Err(DeriveError::Kernel);
     }
     let process = process::ProcessForms::of(&experiment.problem.diffusion);
     let mut sections = vec![

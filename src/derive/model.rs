@@ -16,6 +16,7 @@ pub(super) fn sections(experiment: &Experiment, process: &ProcessForms) -> Vec<S
             v_kernel(linear, process),
         ],
         (Family::Linear(linear), None) => vec![model(linear, process), v_kernel(linear, process)],
+        (Family::Kernel(_) | Family::Network(_), _) => Vec::new(), // refused: its features are an expansion's
         (Family::Naive(naive), _) => vec![naive_v_kernel(*naive)],
     }
 }
@@ -107,6 +108,7 @@ fn feature_set(set: &FeatureSet, variable: &str) -> Vec<Expr> {
             .iter()
             .map(|f| f.substitute("x1", &s("x")))
             .collect(),
+        FeatureSet::Chebyshev(_) => Vec::new(), // of a kernel's expansion, refused before
     }
 }
 

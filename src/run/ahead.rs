@@ -5,8 +5,11 @@ use std::fmt::Write;
 use super::checkpoint::share_models;
 use crate::experiment::{Experiment, MapOptions, Method, Process, Scheme, Start, StatisticsKind};
 use crate::family::features::SpaceFeatures;
-use crate::family::{Family, Linear};
-use crate::monte_carlo::Trainer;
+use crate::family::network::Duration;
+use crate::family::{Family, Linear, NetworkFamily};
+use crate::monte_carlo::network::NetworkTrainer;
+use crate::monte_carlo::{KernelTrainer, Trainer};
+use crate::problem::Training;
 use crate::spec::{Case, MemoryEstimate, Spec};
 use crate::statistics::{Population, SpacePopulation};
 
@@ -125,6 +128,8 @@ fn seconds(experiment: &Experiment, memory: &MemoryEstimate) -> (f64, f64) {
         (Family::Linear(family), Some(training)) => {
             Trainer::cost(family, training.samples).flops / FLOP_RATE
         }
+        (Family::Kernel(_), Some(training)) => KernelTrainer::cost(training).flops / FLOP_RATE,
+        (Family::Network(family), Some(training)) => network_seconds(family, training),
         _ => 0.0,
     };
     if experiment.problem.dim() > 1 {
@@ -140,9 +145,10 @@ fn seconds(experiment: &Experiment, memory: &MemoryEstimate) -> (f64, f64) {
         Start::Random => experiment.monte_carlo.particles as f64,
     };
     let sample = evaluations * trajectories * EVALUATION;
-    let models = experiment.monte_carlo.models as f64 * (train + sample);
-    match &experiment.family {
-        Family::Linear(family) => {
+    let trained = evaluations * trajectories * evaluation(experiment);
+    let models = experiment.monte_carlo.models as f64 * (train + trained);
+    match experiment.family.linear() {
+        Some(family) => {
             let fraction =
                 experiment.predict.particles as f64 / experiment.monte_carlo.particles as f64;
             (
@@ -150,7 +156,28 @@ fn seconds(experiment: &Experiment, memory: &MemoryEstimate) -> (f64, f64) {
                 predict_seconds(experiment, memory, family, sample * fraction.min(1.0)),
             )
         }
-        Family::Naive(_) => (models, 0.0),
+        None => (models, 0.0),
+    }
+}
+
+/// Seconds of one thread for one network. The steps of a flow are as long as the curvature allows, which shows in training only.
+fn network_seconds(family: &NetworkFamily, training: &Training) -> f64 {
+    const CURVATURE: f64 = 20.0;
+    let columns = family.protocol.columns(training.samples);
+    let step = NetworkTrainer::<f64>::step_flops(&family.network, columns) / FLOP_RATE;
+    let steps = match family.protocol.duration {
+        Duration::Steps(steps) => steps as f64,
+        Duration::FlowTime { tau, .. } => tau * CURVATURE,
+    };
+    steps * step
+}
+
+/// Seconds of one evaluation of a trained model on the line.
+fn evaluation(experiment: &Experiment) -> f64 {
+    match (&experiment.family, &experiment.training) {
+        (Family::Kernel(_), Some(training)) => training.samples as f64 * PAIR,
+        (Family::Network(family), _) => 2.0 * family.network.parameters() as f64 / FLOP_RATE,
+        _ => EVALUATION,
     }
 }
 
@@ -177,9 +204,9 @@ impl<'a> Space<'a> {
         let (problem, evaluations) = (&experiment.problem, evaluations(experiment));
         let dim = problem.dim() as f64;
         let exact = evaluations * problem.data.components().len() as f64 * PAIR;
-        let trajectory = match &experiment.family {
-            Family::Naive(_) => exact,
-            Family::Linear(family) => {
+        let trajectory = match experiment.family.linear() {
+            None => exact,
+            Some(family) => {
                 let space = family.features.space_len() as f64;
                 let elementary = match family.features.space {
                     SpaceFeatures::Joint(_) => space,
@@ -209,8 +236,8 @@ impl<'a> Space<'a> {
             Process::PfOde => CLOUD * self.exact,
             Process::ReverseSde { .. } => 0.0,
         };
-        match (&self.experiment.family, predict.statistics) {
-            (Family::Linear(family), Some(kind)) => {
+        match (self.experiment.family.linear(), predict.statistics) {
+            (Some(family), Some(kind)) => {
                 let methods = predict.methods.iter();
                 reference
                     + self.statistics(family, kind)

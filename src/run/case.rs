@@ -8,7 +8,7 @@ use super::checkpoint::{CaseKeys, Checkpoints, part_seed};
 use super::predict::predict_case;
 use super::prediction::PredictionSet;
 use super::readouts::Readings;
-use super::{Parts, Progress, RunError, maps, trust};
+use super::{Parts, Progress, RunError, maps, networks, trust};
 use crate::compare::{BandAgreement, Distances, Gap, bootstrap_error};
 use crate::density::{
     Ensemble, Estimate, Generator, Masses, RandomField, cloud_density, cloud_estimate, mean_field,
@@ -96,6 +96,15 @@ impl Context<'_> {
             report_ensemble(ensemble, grid, &mut result);
             compare(&predictions, ensemble, grid, &mut result);
             readings.insert(MONTE_CARLO, ensemble);
+            self.tell("networks", 0, 1);
+            let seed = part_seed(case, MONTE_CARLO);
+            if let Some(described) = networks::describe(&case.experiment, seed) {
+                let described = described.map_err(|source| RunError::Ensemble {
+                    case: self.index,
+                    source: EnsembleError::Network { index: 0, source },
+                })?;
+                result.diagnostics.insert("networks".into(), described);
+            }
         }
         readings.report(&mut result);
         self.check(&result)?;

@@ -4,6 +4,7 @@ mod ahead;
 mod case;
 mod checkpoint;
 mod maps;
+mod networks;
 mod predict;
 mod prediction;
 mod readouts;

@@ -92,10 +92,54 @@ const ALLOWED: &[(&str, &str)] = &[
     ("diffusion.t_min", "a finite number >= 1e-12 and < t_max"),
     ("diffusion.t_max", "a finite number > t_min"),
     ("model", "a table: [model]; may be left out with [map]"),
-    ("model.kind", r#""naive" | "linear""#),
+    (
+        "model.kind",
+        r#""naive" | "linear" | "kernel" | "ntk" | "mlp""#,
+    ),
     ("model.kappa", "a finite number >= 0"),
     ("model.predicts", r#""denoiser" | "score" | "noise""#),
-    ("model.combine", r#""product" | "additive""#),
+    (
+        "model.combine",
+        r#""product" | "additive" (linear) | "sum" (kernel)"#,
+    ),
+    ("model.time", r#""raw" | "log" | "fourier""#),
+    ("model.time_count", "an integer from 1 to 1000"),
+    ("model.time_period", "a number from 1e-150 to 1e150"),
+    ("model.depth", "an integer from 1 to 1000"),
+    ("model.activation", r#""relu" | "erf" | "gelu""#),
+    ("model.weight_std", "a number from 1e-3 to 1e3"),
+    ("model.bias_std", "a number from 0 to 1e3"),
+    ("model.width", "an integer from 1 to 131072"),
+    ("model.parameterisation", r#""ntk" | "standard""#),
+    ("model.precision", r#""f32" | "f64""#),
+    ("model.initial", r#""zero" | "random""#),
+    ("model.kernels", "one or more tables: [[model.kernels]]"),
+    (
+        "model.kernels[]",
+        "a table: of, kind, scale, length, order, mixture, offset, power, depth, activation, weight_std, bias_std, expression",
+    ),
+    (
+        "model.kernels[].of",
+        r#""x" (all coordinates), "x1", "x2", ... up to the dimension of the data, "t", or "xt" (everything)"#,
+    ),
+    (
+        "model.kernels[].kind",
+        r#""rbf" | "matern" | "rational-quadratic" | "dot" | "nngp" | "ntk" | "expression""#,
+    ),
+    ("model.kernels[].scale", "a number from 1e-150 to 1e150"),
+    ("model.kernels[].length", "a number from 1e-150 to 1e150"),
+    ("model.kernels[].order", "0.5, 1.5 or 2.5"),
+    ("model.kernels[].mixture", "a number from 1e-150 to 1e150"),
+    ("model.kernels[].offset", "a number from 0 to 1e150"),
+    ("model.kernels[].power", "an integer from 1 to 64"),
+    ("model.kernels[].depth", "an integer from 1 to 1000"),
+    ("model.kernels[].activation", r#""relu" | "erf" | "gelu""#),
+    ("model.kernels[].weight_std", "a number from 1e-3 to 1e3"),
+    ("model.kernels[].bias_std", "a number from 0 to 1e3"),
+    (
+        "model.kernels[].expression",
+        r#"an expression in r (the distance), in s (the inner product), or in a and b (one input), such as "exp(-r^2)""#,
+    ),
     ("model.features", "one or more tables: [[model.features]]"),
     (
         "model.features[]",
@@ -151,7 +195,15 @@ const ALLOWED: &[(&str, &str)] = &[
         r#"an expression in t, alpha and sigma, such as "alpha^2/sigma^2", finite and >= 0 from t_min to t_max"#,
     ),
     ("training.samples", "an integer >= 1"),
-    ("training.ridge", "a finite number >= 0"),
+    ("training.dataset", "an integer >= 1"),
+    ("training.draws", "an integer >= 1"),
+    ("training.ridge", "a finite number >= 0, > 0 for a kernel"),
+    ("training.time", "a finite number > 0"),
+    ("training.optimizer", r#""gd" | "sgd" | "adam""#),
+    ("training.learning_rate", "a finite number > 0"),
+    ("training.steps", "an integer from 1 to 100000000"),
+    ("training.batch", "an integer from 1 to training.samples"),
+    ("training.relative_loss", "a number >= 0 and < 1"),
     ("sampler", "a table: [sampler]"),
     ("sampler.kind", r#""pf-ode" | "reverse-sde""#),
     ("sampler.churn", "a finite number > 0"),
@@ -237,16 +289,7 @@ const ALLOWED: &[(&str, &str)] = &[
 /// Names that the documentation uses and this version does not have, by the pattern they stand at.
 const PLANNED: &[(&str, &str)] = &[
     ("data.kind", "low-rank-mixture"),
-    ("model.kind", "kernel"),
-    ("model.kind", "ntk"),
-    ("model.kind", "mlp"),
     ("model.kind", "low-rank"),
-];
-
-/// Keys that the documentation uses and this version does not have.
-const PLANNED_KEYS: &[(&str, &str)] = &[
-    ("training.dataset", "training on a fixed data set"),
-    ("training.draws", "training on a fixed data set"),
 ];
 
 /// What the field at `path` may hold.
@@ -284,15 +327,16 @@ fn require_tables(tree: &Value) -> Result<(), Fault> {
         "map",
     ];
     let root = FieldPath::default();
-    let features = FieldPath::of("model.features");
-    let elements = features
-        .get(tree)
-        .and_then(Value::as_array)
-        .map_or(0, Vec::len);
+    let elements = |list: &str| {
+        let list = FieldPath::of(list);
+        let count = list.get(tree).and_then(Value::as_array).map_or(0, Vec::len);
+        (0..count).map(move |i| list.index(i))
+    };
     let tables = TABLES.into_iter().map(FieldPath::of);
     let paths = std::iter::once(root)
         .chain(tables)
-        .chain((0..elements).map(|i| features.index(i)));
+        .chain(elements("model.features"))
+        .chain(elements("model.kernels"));
     for path in paths {
         if path.get(tree).is_some_and(|value| !value.is_object()) {
             return Err(refuse(path));
@@ -334,14 +378,6 @@ fn with_key(path: FieldPath, key: &str) -> FieldPath {
 }
 
 fn unknown_key(path: FieldPath, key: &str, known: &[&str]) -> Fault {
-    let pattern = path.pattern();
-    if let Some((_, part)) = PLANNED_KEYS.iter().find(|(planned, _)| *planned == pattern) {
-        return Fault::at(
-            path,
-            format!("a key of {part}, which this version does not have"),
-        )
-        .allowed(known.join(", "));
-    }
     let mut allowed = known.join(", ");
     if let Some(close) = closest(key, known) {
         allowed = format!("{close} (the closest), or one of {allowed}");

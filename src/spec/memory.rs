@@ -4,8 +4,9 @@ use crate::action::Action;
 use crate::density::{Ensemble, SaddleLines};
 use crate::experiment::{Experiment, Method, StatisticsKind};
 use crate::family::{Family, Linear};
-use crate::monte_carlo::Trainer;
-use crate::statistics::Population;
+use crate::monte_carlo::network::NetworkTrainer;
+use crate::monte_carlo::{KernelTrainer, Trainer};
+use crate::statistics::{KernelStatistics, Population};
 
 /// Bytes that one case needs, in the leading terms. Sizes that overflow are `u64::MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +23,8 @@ pub struct MemoryEstimate {
     /// Trajectories of one model, needed once per thread.
     pub sampling_per_thread: u64,
     /// Statistics of the weights: twelve F x F matrices at the peak (two refinement levels, factors, products), in D >= 2
-    /// of size D F, and the quadrature up to the level that it takes as a rule; with loop corrections, their responses at every step.
+    /// of size D F, and the quadrature up to the level that it takes as a rule; with samples that share clean points, their sums;
+    /// with loop corrections, their responses at every step.
     pub statistics: u64,
     /// Nodes of the coarsest quadrature.
     pub nodes: u64,
@@ -36,13 +38,11 @@ const FLOAT: u64 = size_of::<f64>() as u64;
 impl MemoryEstimate {
     /// Estimates the memory of a case.
     pub fn of(experiment: &Experiment) -> Self {
-        let features = match &experiment.family {
-            Family::Naive(_) => 0,
-            Family::Linear(linear) => linear.features.len() as u64,
-        };
+        let family = experiment.family.linear();
+        let features = family.map_or(0, |linear| linear.features.len() as u64);
         let samples = experiment.training.as_ref().map_or(0, |t| t.samples as u64);
-        let (nodes, quadrature) = match &experiment.family {
-            Family::Linear(linear) => {
+        let (nodes, quadrature) = match family {
+            Some(linear) => {
                 let problem = &experiment.problem;
                 let nodes = Population::coarsest_nodes(problem, linear);
                 // Every level has four times the nodes of the one before.
@@ -50,11 +50,15 @@ impl MemoryEstimate {
                 let held = nodes.saturating_mul(levels.sum());
                 (nodes, Population::bytes(linear, held))
             }
-            Family::Naive(_) => (0, 0),
+            None => (0, 0),
         };
         let training = match (&experiment.family, &experiment.training) {
             (Family::Linear(linear), Some(training)) => {
                 Trainer::cost(linear, training.samples).bytes
+            }
+            (Family::Kernel(_), Some(training)) => KernelTrainer::cost(training).bytes,
+            (Family::Network(family), Some(training)) => {
+                NetworkTrainer::<f64>::bytes(&family.network, &family.protocol, training.samples)
             }
             _ => 0,
         };
@@ -63,10 +67,13 @@ impl MemoryEstimate {
                 .saturating_add(product(&[features, features, FLOAT])),
             _ => 0,
         };
-        let loops = match &experiment.family {
-            Family::Linear(linear) => expansion_bytes(linear, experiment),
-            Family::Naive(_) => 0,
+        let shared = match (experiment.family.kernel(), &experiment.training) {
+            (Some(kernel), Some(training)) => {
+                KernelStatistics::shared_bytes(&experiment.problem, kernel, training)
+            }
+            _ => 0,
         };
+        let loops = family.map_or(0, |linear| expansion_bytes(linear, experiment));
         let dim = experiment.problem.dim() as u64;
         let monte_carlo = experiment.monte_carlo;
         Self {
@@ -77,6 +84,7 @@ impl MemoryEstimate {
             sampling_per_thread: product(&[4, monte_carlo.particles as u64, dim, FLOAT]),
             statistics: product(&[12, dim, features, dim, features, FLOAT])
                 .saturating_add(quadrature)
+                .saturating_add(shared)
                 .saturating_add(loops),
             nodes,
             densities: densities(experiment),

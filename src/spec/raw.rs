@@ -1,5 +1,7 @@
 //! The spec as it is written: flat structs, every default still open. Their documentation is the JSON Schema's.
 
+mod kernel;
+
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -7,7 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::experiment::{Method, Scheme, Spacing, Start, StatisticsKind};
+use crate::family::kernel::Activation;
+use crate::family::network::{Parameterisation, Precision};
 use crate::problem::{Objective, Prediction};
+
+pub(super) use kernel::{KernelKind, RawKernel, TimeInputs};
 
 /// A vkernel experiment: what is learned, by which model, and how the prediction is made and checked.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -185,24 +191,82 @@ pub(super) enum DiffusionKind {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawModel {
-    /// naive: fresh proxy noise at every sampling step. linear: fixed features, trained weights.
+    /// naive: fresh proxy noise at every sampling step. linear: fixed features, trained weights. kernel: kernel regression.
+    /// ntk: an infinitely wide network in its lazy regime, the kernel being its neural tangent kernel of x and t. mlp: networks of
+    /// finite width, predicted in that limit.
     pub kind: ModelKind,
     /// naive: strength of the proxy noise, in units of time, >= 0. Default 0, the exact score.
     #[schemars(range(min = 0.0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kappa: Option<f64>,
-    /// linear: what the model's output stands for: E[x0|x,t], grad ln p(x|t) or E[noise|x,t]. Default denoiser.
+    /// linear, kernel, ntk: what the model's output stands for: E[x0|x,t], grad ln p(x|t) or E[noise|x,t]. Default denoiser.
     #[schemars(schema_with = "prediction_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicts: Option<Prediction>,
     /// linear: how the features of several coordinates combine. product: all products. additive: side by side, so that the
-    /// model is a sum of functions of one coordinate. Default product.
+    /// model is a sum of functions of one coordinate. kernel: product or sum of the kernels. Default product.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub combine: Option<Combine>,
     /// linear: the feature sets; the model's features are their products.
     #[schemars(length(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<Vec<RawFeature>>,
+    /// kernel: its parts, combined as `combine` says.
+    #[schemars(length(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<Vec<RawKernel>>,
+    /// kernel, ntk, mlp: what stands for the time. raw: t. log: ln t. fourier: cos and sin of 2 pi k t/time_period,
+    /// k = 1..time_count. Default raw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeInputs>,
+    /// fourier: the number of frequencies.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_count: Option<u64>,
+    /// fourier: the period. Default twice the time window, 2 (t_max - t_min).
+    #[schemars(range(min = 1e-150, max = 1e150))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_period: Option<f64>,
+    /// ntk, mlp: the number of hidden layers.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<u64>,
+    /// ntk, mlp: activation of the hidden layers. Default relu.
+    #[schemars(schema_with = "activation_schema")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+    /// ntk, mlp: standard deviation of the weights w in z = weight_std/sqrt(fan_in) w h + bias_std b. Default sqrt(2).
+    #[schemars(range(min = 1e-3, max = 1e3))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_std: Option<f64>,
+    /// ntk, mlp: standard deviation of the biases. Default 0.1.
+    #[schemars(range(min = 0.0, max = 1e3))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias_std: Option<f64>,
+    /// mlp: width of the hidden layers. Default 256.
+    #[schemars(range(min = 1, max = 131_072))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u64>,
+    /// mlp: ntk: weights are standard normal and scaled in every layer. standard: the same function with the scales in the weights,
+    /// which gradient descent then moves at other rates. Default ntk.
+    #[schemars(schema_with = "parameterisation_schema")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameterisation: Option<Parameterisation>,
+    /// mlp: precision of parameters and arithmetic. Default f32.
+    #[schemars(schema_with = "precision_schema")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
+    /// ntk, mlp: where training starts. mlp with zero: the function at the start is subtracted. zero: f = 0. random: the function of a random network. Default random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial: Option<Initial>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(super) enum Initial {
+    Zero,
+    Random,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -211,6 +275,9 @@ pub(super) struct RawModel {
 pub(super) enum ModelKind {
     Naive,
     Linear,
+    Kernel,
+    Ntk,
+    Mlp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -219,6 +286,7 @@ pub(super) enum ModelKind {
 pub(super) enum Combine {
     Product,
     Additive,
+    Sum,
 }
 
 /// A set of features of one variable, or of all coordinates at once.
@@ -314,7 +382,7 @@ pub(super) enum Placement {
     Grid,
 }
 
-/// How the weights are trained: weighted ridge regression on P fresh triples (t, x0, x). Not for the naive family.
+/// How the weights are trained: weighted ridge regression on P triples (t, x0, x), or gradient flow. Not for the naive family.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawTraining {
@@ -331,14 +399,57 @@ pub(super) struct RawTraining {
     #[schemars(length(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<String>,
-    /// P, the number of fresh samples per model. Default 1024.
+    /// P, the number of samples per model. Default 1024 without a `dataset`.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<u64>,
+    /// N, the number of clean points per model, drawn from the data distribution; each is noised `draws` times, so that there are
+    /// P = N m samples. Give either this or `samples`.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<u64>,
+    /// m, the number of times that each clean point is noised, at as many times t. With `samples` it divides them: N = P/m. More
+    /// than 1 with kernel, ntk and mlp, a time and data that are points. Default 1, P fresh triples.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draws: Option<u64>,
     /// The ridge added to the second-moment matrix of the features, >= 0; 0 needs samples >= features. Default 0.1.
     #[schemars(range(min = 0.0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ridge: Option<f64>,
+    /// kernel, ntk: time tau of gradient flow on the mean loss (1/2P) sum lambda |f - y|^2, > 0, instead of ridge regression.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<f64>,
+    /// mlp: gd: gradient descent on all samples. sgd: on batches. adam. Default gd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<OptimizerKind>,
+    /// mlp: the learning rate. Default with gd and sgd: one over the largest curvature of the loss at the start, half the limit of
+    /// stability; a rate beyond that limit is refused. Default with adam: 0.001.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// mlp: number of steps, instead of a time; gd and sgd then need a learning rate.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// sgd, adam: samples in a batch, reshuffled in every epoch. Default with sgd 64, with adam all.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u64>,
+    /// mlp: ends training early when the loss has fallen to this part of the first. Default 0, never.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relative_loss: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(super) enum OptimizerKind {
+    Gd,
+    Sgd,
+    Adam,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -510,6 +621,9 @@ macro_rules! choices {
 
 choices! {
     prediction_schema: "denoiser" | "score" | "noise";
+    activation_schema: "relu" | "erf" | "gelu";
+    parameterisation_schema: "ntk" | "standard";
+    precision_schema: "f32" | "f64";
     objective_schema: "dsm" | "esm";
     weighting_schema: "snr" | "uniform" | "sigma2" | "expression";
     scheme_schema: "euler" | "heun" | "ddim" | "adaptive";

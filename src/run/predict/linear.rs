@@ -21,8 +21,8 @@ use crate::problem::{Problem, Training};
 use crate::run::RunError;
 use crate::run::prediction::{Closure, Grow, LIMITED, PredictionSet, failed};
 use crate::statistics::{
-    Equivalent, QuenchedLayer, SampleSum, Sandwich, StatisticsError, VKernel, WeightStatistics,
-    equivalent, sandwich,
+    Equivalent, KernelStatistics, QuenchedLayer, SampleSum, Sandwich, StatisticsError, VKernel,
+    WeightStatistics, equivalent, kernel_statistics, sandwich,
 };
 
 /// Change of the statistics at the last refinement beyond which a warning says so.
@@ -35,6 +35,7 @@ const MEAN_DRAWS_IN_SPACE: u64 = 256;
 /// The statistics a case asks for.
 pub(super) enum Statistics<'a> {
     Sandwich(Sandwich),
+    Kernel(Box<KernelStatistics>),
     Equivalent(Box<Equivalent<'a>>),
     Layered {
         equivalent: Box<Equivalent<'a>>,
@@ -77,7 +78,7 @@ pub(super) fn predict(
             }
         })?;
     set.statistics_seconds = started.elapsed().as_secs_f64();
-    statistics.describe(&mut set, family, training.samples);
+    statistics.describe(&mut set, experiment, family, training.samples);
     let job = Job {
         experiment,
         problem: &experiment.problem,
@@ -133,13 +134,20 @@ pub(super) fn predict(
 impl<'a> Job<'a> {
     /// Without a layer the field's whole effect bounds what its being Gaussian is off by.
     pub(super) fn assess_closure(&self, set: &mut PredictionSet) {
-        if let (Statistics::Equivalent(_), Some(mean), Some(field)) = (
+        if let (Statistics::Equivalent(_) | Statistics::Kernel(_), Some(mean), Some(field)) = (
             &self.statistics,
             set.by_method.get(&Method::MeanField),
             set.by_method.get(&Method::GaussianField),
         ) {
             let effect = total_variation(&mean.estimate.masses, &field.estimate.masses);
-            set.closure = Some(Closure::Gaussian { effect });
+            set.closure = match &self.statistics {
+                Statistics::Kernel(kernel) if kernel.parts.is_some() => return, // of first order
+                Statistics::Kernel(kernel) => Some(Closure::Kernel {
+                    effect,
+                    leverage: kernel.largest_leverage,
+                }),
+                _ => Some(Closure::Gaussian { effect }),
+            };
         }
     }
 
@@ -358,6 +366,11 @@ impl<'a> Statistics<'a> {
         seed: u64,
     ) -> Result<Self, DensityError> {
         let problem = &experiment.problem;
+        if let Some(family) = experiment.family.kernel() {
+            let statistics =
+                kernel_statistics(problem, family, training, kind == StatisticsKind::Sandwich)?;
+            return Ok(Self::Kernel(Box::new(statistics)));
+        }
         if kind == StatisticsKind::Sandwich {
             return Ok(Self::Sandwich(sandwich(problem, family, training)?));
         }
@@ -380,6 +393,7 @@ impl<'a> Statistics<'a> {
     pub(super) fn gaussian(&self) -> &WeightStatistics {
         match self {
             Self::Sandwich(s) => &s.weights,
+            Self::Kernel(k) => &k.weights,
             Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => &e.weights,
         }
     }
@@ -388,6 +402,7 @@ impl<'a> Statistics<'a> {
     pub(super) fn quadratures(&self) -> (&DVector<f64>, &DVector<f64>) {
         match self {
             Self::Sandwich(s) => (&s.weights.mean, &s.coarser.mean),
+            Self::Kernel(k) => (&k.weights.mean, &k.coarser.mean),
             Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => {
                 (&e.weights.mean, &e.coarser.mean)
             }
@@ -398,12 +413,20 @@ impl<'a> Statistics<'a> {
     pub(super) fn change(&self) -> f64 {
         match self {
             Self::Sandwich(s) => s.refinement.change,
+            Self::Kernel(k) => k.refinement.change,
             Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => e.refinement.change,
         }
     }
 
-    fn describe(&self, set: &mut PredictionSet, family: &Linear, samples: usize) {
+    fn describe(
+        &self,
+        set: &mut PredictionSet,
+        experiment: &Experiment,
+        family: &Linear,
+        samples: usize,
+    ) {
         match self {
+            Self::Kernel(k) => describe_kernel(k, experiment, set),
             Self::Sandwich(s) => describe_sandwich(s, family, samples, set),
             Self::Equivalent(e) => describe_equivalent(e, family, "equivalent", set),
             Self::Layered {
@@ -497,6 +520,46 @@ fn describe_sandwich(
     }
 }
 
+fn describe_kernel(kernel: &KernelStatistics, experiment: &Experiment, set: &mut PredictionSet) {
+    let Some(family) = experiment.family.kernel() else {
+        return;
+    };
+    let mut diagnostics = json!({
+        "kind": if experiment.training.as_ref().is_some_and(|t| t.time.is_some()) { "flow-equivalent" } else { "equivalent" },
+        "polynomials": family.linear.features.len(),
+        "kernel_rank": family.factor.ncols(),
+        "kernel_expansion_error": family.expansion_error,
+        "effective_features": kernel.effective_features,
+        "largest_leverage": kernel.largest_leverage,
+        "quadrature_nodes": kernel.refinement.nodes,
+        "quadrature_level": kernel.refinement.level,
+        "quadrature_relative_change": kernel.refinement.change,
+    });
+    if let Some(parts) = &kernel.parts {
+        diagnostics["kind"] = json!("gradient-flow");
+        diagnostics["variance"] = json!({
+            "target_noise": parts.target_noise,
+            "design": parts.design,
+            "repeats": parts.repeats,
+            "initial": parts.initial,
+        });
+        set.closure = Some(Closure::FirstOrder {
+            leverage: kernel.largest_leverage,
+        });
+    }
+    set.diagnostics.insert("statistics".into(), diagnostics);
+    warn_if_coarse(kernel.refinement.change, set);
+}
+
+fn warn_if_coarse(change: f64, set: &mut PredictionSet) {
+    if change > COARSE {
+        set.warnings.push(format!(
+            "the last refinement of the quadrature still changed the weights' statistics by {:.1} %",
+            100.0 * change
+        ));
+    }
+}
+
 fn describe_equivalent(
     equivalent: &Equivalent<'_>,
     family: &Linear,
@@ -504,13 +567,7 @@ fn describe_equivalent(
     set: &mut PredictionSet,
 ) {
     let fine = &equivalent.fine;
-    let change = equivalent.refinement.change;
-    if change > COARSE {
-        set.warnings.push(format!(
-            "the last refinement of the quadrature still changed the weights' statistics by {:.1} %",
-            100.0 * change
-        ));
-    }
+    warn_if_coarse(equivalent.refinement.change, set);
     set.diagnostics.insert(
         "statistics".into(),
         json!({

@@ -26,6 +26,10 @@ pub fn predict_case(
 ) -> Result<PredictionSet, RunError> {
     match &experiment.family {
         Family::Linear(family) => linear::predict(experiment, family, case, seed, grow),
+        Family::Kernel(family) => linear::predict(experiment, &family.linear, case, seed, grow),
+        Family::Network(family) => {
+            linear::predict(experiment, &family.limit.linear, case, seed, grow)
+        }
         Family::Naive(naive) => predict_naive(experiment, naive.kappa, case, seed),
     }
 }

@@ -4,11 +4,13 @@ mod data;
 mod diffusion;
 mod expression;
 mod joint;
+mod kernel;
 mod map;
 mod model;
 mod monte_carlo;
 mod output;
 mod predict;
+mod protocol;
 mod sampler;
 mod training;
 
@@ -117,8 +119,8 @@ fn modelled(
 ) -> Result<Experiment, Fault> {
     let output = output::resolve(raw.output.get_or_insert_default(), &problem)?;
     let raw_model = raw.model.as_mut().ok_or_else(map::require_model)?;
-    let family = model::resolve(raw_model, tree, &problem, &output)?;
-    let training = training::resolve(&mut raw.training, tree, &problem, &family)?;
+    let mut family = model::resolve(raw_model, tree, &problem, &output)?;
+    let training = training::resolve(&mut raw.training, tree, &problem, &mut family)?;
     let sampler = sampler::resolve(raw.sampler.get_or_insert_default(), tree, &family)?;
     require_signal(tree, &problem, &family, &sampler)?;
     let raw_monte_carlo = raw.monte_carlo.get_or_insert_default();
@@ -127,6 +129,7 @@ fn modelled(
     let setting = predict::Setting {
         dim: problem.dim(),
         family: &family,
+        training: training.as_ref(),
         sampler: &sampler,
     };
     let predict = predict::resolve(raw_predict, tree, &setting, &monte_carlo, &output)?;
@@ -166,10 +169,11 @@ fn require_signal(
     sampler: &SamplerOptions,
 ) -> Result<(), Fault> {
     let alpha = problem.diffusion.alpha(problem.t_max);
+    let predicts = family.linear().map(|l| l.predicts);
     let reason = match (family, sampler.process) {
         (_, Process::ReverseSde { .. }) => "sampler.kind = \"reverse-sde\"",
-        (Family::Linear(l), _) if l.predicts == Prediction::Score => "model.predicts = \"score\"",
-        (Family::Linear(l), _) if l.predicts == Prediction::Noise => "model.predicts = \"noise\"",
+        _ if predicts == Some(Prediction::Score) => "model.predicts = \"score\"",
+        _ if predicts == Some(Prediction::Noise) => "model.predicts = \"noise\"",
         (Family::Naive(n), _) if n.kappa > 0.0 => "model.kappa > 0",
         _ => return Ok(()),
     };

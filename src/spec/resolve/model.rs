@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::output::is_interval;
-use super::{check, check_at, expression, joint};
+use super::{check, check_at, expression, joint, kernel};
 use crate::experiment::OutputOptions;
 use crate::family::features::{
     ExpressionError, Expressions, Factor, FeatureSet, Features, Fourier, Gaussian, Joint,
@@ -43,9 +43,14 @@ pub(super) fn resolve(
                 return Err(refuse(list));
             };
             let combine = raw.combine.unwrap_or(Combine::Product);
+            if combine == Combine::Sum {
+                return Err(Fault::at(path.key("combine"), "\"sum\" with features")
+                    .allowed("\"product\" | \"additive\""));
+            }
             let features = features(sets, combine, tree, &list, problem, output)?;
             Ok(Family::Linear(Linear { features, predicts }))
         }
+        ModelKind::Kernel | ModelKind::Ntk | ModelKind::Mlp => kernel::resolve(raw, tree, problem),
     }
 }
 

@@ -15,12 +15,14 @@ pub(super) fn resolve(
     family: &Family,
     sampler: &SamplerOptions,
 ) -> Result<MonteCarloOptions, Fault> {
-    let (default_models, random_because) = match (family, sampler.process) {
-        (Family::Linear(_), Process::PfOde) => (1000, None),
-        (Family::Linear(_), Process::ReverseSde { .. }) => (1000, Some(REVERSE_SDE)),
-        (Family::Naive(_), Process::ReverseSde { .. }) => (100, Some(REVERSE_SDE)),
-        (Family::Naive(naive), _) if naive.kappa > 0.0 => (100, Some("model.kappa > 0")),
-        (Family::Naive(_), _) => (100, None),
+    let random_because = match (family, sampler.process) {
+        (_, Process::ReverseSde { .. }) => Some(REVERSE_SDE),
+        (Family::Naive(naive), _) if naive.kappa > 0.0 => Some("model.kappa > 0"),
+        _ => None,
+    };
+    let default_models = match family {
+        Family::Linear(_) | Family::Kernel(_) => 1000,
+        Family::Naive(_) | Family::Network(_) => 100,
     };
     let default_start = match random_because {
         Some(_) => Start::Random,

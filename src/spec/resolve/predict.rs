@@ -8,6 +8,7 @@ use crate::experiment::{
     Start, StatisticsKind,
 };
 use crate::family::Family;
+use crate::problem::Training;
 use crate::spec::error::Fault;
 use crate::spec::fields::{refuse, refuse_inapplicable};
 use crate::spec::path::FieldPath;
@@ -23,6 +24,7 @@ const TOLERANCE: f64 = 0.02;
 pub(super) struct Setting<'a> {
     pub dim: usize,
     pub family: &'a Family,
+    pub training: Option<&'a Training>,
     pub sampler: &'a SamplerOptions,
 }
 
@@ -34,7 +36,7 @@ pub(super) fn resolve(
     monte_carlo: &MonteCarloOptions,
     output: &OutputOptions,
 ) -> Result<PredictOptions, Fault> {
-    let Family::Linear(_) = setting.family else {
+    if setting.family.linear().is_none() {
         let path = FieldPath::of("predict");
         refuse_inapplicable(
             tree,
@@ -53,10 +55,9 @@ pub(super) fn resolve(
             one_loop: false,
             gap: None,
         });
-    };
+    }
     let one_loop = *raw.one_loop.get_or_insert(false);
-    let default = default_statistics(raw, one_loop);
-    let statistics = *raw.statistics.get_or_insert(default);
+    let statistics = statistics(raw, setting, one_loop)?;
     let methods = methods(raw, setting, Some(statistics))?;
     if one_loop {
         check_one_loop(&methods, setting)?;
@@ -130,6 +131,41 @@ fn gap(
     Ok(Some((low, high)))
 }
 
+/// The statistics asked for; those of kernel families depend on their training.
+fn statistics(
+    raw: &mut RawPredict,
+    setting: &Setting<'_>,
+    one_loop: bool,
+) -> Result<StatisticsKind, Fault> {
+    let (Some(_), Some(training)) = (setting.family.kernel(), setting.training) else {
+        let default = default_statistics(raw, one_loop);
+        return Ok(*raw.statistics.get_or_insert(default));
+    };
+    let default = match training.draws {
+        1 => StatisticsKind::Equivalent,
+        _ => StatisticsKind::Sandwich,
+    };
+    let asked = *raw.statistics.get_or_insert(default);
+    let (served, allowed) = match training.time {
+        Some(_) if training.draws > 1 => (
+            asked == StatisticsKind::Sandwich,
+            "\"sandwich\" (first order in a sample's influence) where samples share clean points (training.draws > 1)",
+        ),
+        Some(_) => (
+            asked != StatisticsKind::QuenchedLayer,
+            "\"sandwich\" (first order in a sample's influence) or \"equivalent\" with gradient flow",
+        ),
+        None => (
+            asked == StatisticsKind::Equivalent,
+            "\"equivalent\" with kernel ridge regression",
+        ),
+    };
+    if !served {
+        return Err(Fault::value(FieldPath::of("predict.statistics")).allowed(allowed));
+    }
+    Ok(asked)
+}
+
 /// The most trustworthy statistics that serve the methods asked for.
 fn default_statistics(raw: &RawPredict, one_loop: bool) -> StatisticsKind {
     let served = |methods: &Vec<Method>| {
@@ -171,14 +207,22 @@ fn on_the_line(
     // The discretised action has one field a step.
     let action = matches!(sampler.scheme, Scheme::Euler | Scheme::Ddim);
     let (methods, setting): (&[Method], &str) = match (family, sampler.process) {
-        (Family::Linear(_), process) => {
+        (Family::Linear(_) | Family::Kernel(_) | Family::Network(_), process) => {
             let statistics = statistics.unwrap_or(StatisticsKind::QuenchedLayer);
             let ode = process == Process::PfOde;
+            // The sum over samples draws the features of each.
+            let influences = matches!(family, Family::Linear(_));
             let methods: &[Method] = match (statistics, ode) {
                 (StatisticsKind::Sandwich, true) if action => {
                     &[MeanField, Semiclassical, Saddle, GaussianField]
                 }
                 (StatisticsKind::Sandwich, true) => &[MeanField, Semiclassical, GaussianField],
+                (StatisticsKind::Equivalent, true) if action && !influences => {
+                    &[MeanField, Semiclassical, Saddle, GaussianField]
+                }
+                (StatisticsKind::Equivalent, true) if !influences => {
+                    &[MeanField, Semiclassical, GaussianField]
+                }
                 (StatisticsKind::Equivalent, true) if action => {
                     &[MeanField, Semiclassical, Saddle, GaussianField, SampleSum]
                 }
@@ -186,14 +230,15 @@ fn on_the_line(
                     &[MeanField, Semiclassical, GaussianField, SampleSum]
                 }
                 (StatisticsKind::QuenchedLayer, true) => &[MeanField, GaussianField],
-                (StatisticsKind::Equivalent, false) => &[GaussianField, SampleSum],
+                (StatisticsKind::Equivalent, false) if influences => &[GaussianField, SampleSum],
                 (_, false) => &[GaussianField],
             };
             let kind = if ode { "pf-ode" } else { "reverse-sde" };
             return (
                 methods,
                 format!(
-                    "model.kind = \"linear\", predict.statistics = \"{}\", sampler.kind = \"{kind}\" and scheme = \"{}\"",
+                    "model.kind = \"{}\", predict.statistics = \"{}\", sampler.kind = \"{kind}\" and scheme = \"{}\"",
+                    family.name(),
                     statistics.name(),
                     sampler.scheme.name()
                 ),

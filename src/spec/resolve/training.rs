@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{check, count, expression};
+use super::{check, count, expression, protocol};
 use crate::family::Family;
-use crate::problem::{Objective, Problem, TimeWeight, Training, Weighting};
+use crate::problem::{Component, Objective, Problem, TimeWeight, Training, Weighting};
 use crate::spec::error::Fault;
 use crate::spec::fields::{refuse, refuse_inapplicable};
 use crate::spec::path::FieldPath;
@@ -17,9 +17,9 @@ pub(super) fn resolve(
     raw: &mut Option<RawTraining>,
     tree: &Value,
     problem: &Problem,
-    family: &Family,
+    family: &mut Family,
 ) -> Result<Option<Training>, Fault> {
-    let Family::Linear(linear) = family else {
+    let Some(features) = family.linear().map(|linear| linear.features.len()) else {
         return match raw {
             None => Ok(None),
             Some(_) => Err(Fault::at(FieldPath::of("training"), "[training]").allowed(
@@ -28,16 +28,32 @@ pub(super) fn resolve(
         };
     };
     let raw = raw.get_or_insert_default();
-    let samples = count(
-        "training.samples",
-        *raw.samples.get_or_insert(1024),
-        1,
-        u64::MAX,
-    )?;
-    let ridge = *raw.ridge.get_or_insert(0.1);
+    let kernel = family.kernel().is_some();
+    let (samples, draws) = samples_and_draws(raw, kernel)?;
+    let time = match family {
+        Family::Network(networks) => {
+            let centred = networks.protocol.centred;
+            let (protocol, time) = protocol::resolve(raw, samples, centred)?;
+            networks.protocol = protocol;
+            Some(time)
+        }
+        _ => {
+            refuse_of_networks(tree)?;
+            time(raw, kernel)?
+        }
+    };
+    let ridge = match time {
+        Some(_) => 0.0,
+        None => *raw.ridge.get_or_insert(0.1),
+    };
     check("training.ridge", ridge.is_finite() && ridge >= 0.0)?;
-    let features = linear.features.len();
-    if ridge == 0.0 && samples < features {
+    if kernel && time.is_none() {
+        check("training.ridge", ridge > 0.0)?;
+    }
+    if draws > 1 {
+        require_shared(problem, kernel, time)?;
+    }
+    if !kernel && ridge == 0.0 && samples < features {
         let found = format!("0 with {samples} samples for {features} features");
         return Err(Fault::at(FieldPath::of("training.ridge"), found).allowed(format!(
             "a number > 0, or training.samples >= {features}: without a ridge the fit would be singular"
@@ -47,14 +63,116 @@ pub(super) fn resolve(
         objective: *raw.objective.get_or_insert(Objective::Dsm),
         weighting: weighting(raw, tree, problem)?,
         samples,
+        draws,
         ridge,
+        time,
     }))
+}
+
+/// P and m, from P or from N.
+fn samples_and_draws(raw: &mut RawTraining, kernel: bool) -> Result<(usize, usize), Fault> {
+    // With features there is no choice to be told.
+    if kernel || raw.dataset.is_some() {
+        raw.draws.get_or_insert(1);
+    }
+    let path = FieldPath::of("training.draws");
+    let draws = count("training.draws", raw.draws.unwrap_or(1), 1, u64::MAX)?;
+    let Some(dataset) = raw.dataset else {
+        let samples = *raw.samples.get_or_insert(1024);
+        let samples = count("training.samples", samples, 1, u64::MAX)?;
+        if !samples.is_multiple_of(draws) {
+            let found = format!("{draws} draws of each clean point in {samples} samples");
+            return Err(Fault::at(path, found).allowed(
+                "a divisor of training.samples, or training.dataset = N instead of them for N points with as many draws each",
+            ));
+        }
+        return Ok((samples, draws));
+    };
+    if raw.samples.is_some() {
+        return Err(Fault::value(FieldPath::of("training.dataset")).allowed(
+            "either training.samples or a dataset, whose samples are training.dataset times training.draws, not both",
+        ));
+    }
+    let points = count("training.dataset", dataset, 1, u64::MAX)?;
+    match points.checked_mul(draws) {
+        Some(samples) => Ok((samples, draws)),
+        None => {
+            let found = format!("{draws} draws of each of {points} clean points");
+            Err(Fault::at(path, found).allowed("fewer than 2^64 samples in all"))
+        }
+    }
+}
+
+/// Several draws of a clean point are predicted for gradient flow on points.
+fn require_shared(problem: &Problem, kernel: bool, time: Option<f64>) -> Result<(), Fault> {
+    let points = problem.data.components().iter().all(Component::is_point);
+    let allowed = match time {
+        _ if !kernel => {
+            "1 with features, whose training is predicted for fresh samples; several draws with model.kind = \"kernel\", \"ntk\" or \"mlp\" and training.time"
+        }
+        None => {
+            "1 with kernel ridge regression, which is predicted for fresh samples; several draws with training.time, gradient flow"
+        }
+        Some(_) if !points => {
+            "1 with data that have a width; several draws of a clean point are predicted for data that are points"
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(Fault::value(FieldPath::of("training.draws")).allowed(allowed))
+}
+
+/// Keys that only networks have.
+fn refuse_of_networks(tree: &Value) -> Result<(), Fault> {
+    for key in [
+        "optimizer",
+        "learning_rate",
+        "steps",
+        "batch",
+        "relative_loss",
+    ] {
+        let path = FieldPath::of("training").key(key);
+        if path.get(tree).is_some() {
+            return Err(Fault::value(path).allowed("nothing unless model.kind = \"mlp\""));
+        }
+    }
+    Ok(())
+}
+
+/// tau of the gradient flow, which is solved for kernels.
+fn time(raw: &RawTraining, kernel: bool) -> Result<Option<f64>, Fault> {
+    let Some(time) = raw.time else {
+        return Ok(None);
+    };
+    let path = FieldPath::of("training.time");
+    if !kernel {
+        return Err(Fault::value(path).allowed(
+            "no time with features, which are fitted by ridge regression; gradient flow is that of model.kind = \"kernel\" or \"ntk\"",
+        ));
+    }
+    if raw.ridge.is_some() {
+        return Err(Fault::value(path).allowed("either a time or a ridge, not both"));
+    }
+    check("training.time", time.is_finite() && time > 0.0)?;
+    Ok(Some(time))
 }
 
 fn weighting(raw: &mut RawTraining, tree: &Value, problem: &Problem) -> Result<Weighting, Fault> {
     let kind = *raw.weighting.get_or_insert(WeightingKind::Snr);
     if kind != WeightingKind::Expression {
-        let keys = ["objective", "weighting", "samples", "ridge"];
+        let keys = [
+            "objective",
+            "weighting",
+            "samples",
+            "dataset",
+            "draws",
+            "ridge",
+            "time",
+            "optimizer",
+            "learning_rate",
+            "steps",
+            "batch",
+            "relative_loss",
+        ];
         let setting = "a weighting other than \"expression\"";
         refuse_inapplicable(tree, &FieldPath::of("training"), setting, &keys)?;
     }
