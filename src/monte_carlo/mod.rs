@@ -114,14 +114,14 @@ impl<'a> MonteCarlo<'a> {
                 self.generator.generate(&model, &mut rng).map_err(sampled)?
             }
             (_, Scratch::Single(networks)) => {
-                let seconds = &mut trained;
-                let made = networks.member(&self.generator, &mut rng, started, seconds);
-                made.map_err(|e| e.of(index))?
+                let (generated, seconds) = networks.member(&self.generator, &mut rng, index)?;
+                trained = seconds;
+                generated
             }
             (_, Scratch::Double(networks)) => {
-                let seconds = &mut trained;
-                let made = networks.member(&self.generator, &mut rng, started, seconds);
-                made.map_err(|e| e.of(index))?
+                let (generated, seconds) = networks.member(&self.generator, &mut rng, index)?;
+                trained = seconds;
+                generated
             }
             (_, Scratch::Kernel(trainer)) => {
                 let model = trainer

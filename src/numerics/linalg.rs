@@ -79,6 +79,11 @@ pub fn multiply(lhs: MatRef<'_, f64>, rhs: MatRef<'_, f64>) -> DMatrix<f64> {
     out
 }
 
+/// `a * b * c`, from the left.
+pub fn multiply_three(a: MatRef<'_, f64>, b: MatRef<'_, f64>, c: MatRef<'_, f64>) -> DMatrix<f64> {
+    multiply(view(&multiply(a, b)), c)
+}
+
 /// Scratch of a Cholesky factorisation.
 pub struct CholeskyScratch(MemBuffer);
 

@@ -127,15 +127,20 @@ impl LinePosterior {
         }
     }
 
-    /// Posterior probability of every component at `x`, into `out`.
-    pub fn responsibilities(&self, x: f64, out: &mut [f64]) {
+    /// Weights of the components at `x`, in proportion to their posterior probabilities, the largest 1.
+    fn weigh(&self, x: f64, out: &mut [f64]) {
         for (w, c) in out.iter_mut().zip(&self.components) {
             *w = Self::log_joint(c, x);
         }
         let top = out.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        for w in out.iter_mut() {
+        for w in out {
             *w = (*w - top).exp();
         }
+    }
+
+    /// Posterior probability of every component at `x`, into `out`.
+    pub fn responsibilities(&self, x: f64, out: &mut [f64]) {
+        self.weigh(x, out);
         let sum: f64 = out.iter().sum();
         for w in out {
             *w /= sum;
@@ -223,16 +228,14 @@ impl LinePosterior {
         normal: impl FnOnce() -> f64,
         scratch: &mut Vec<f64>,
     ) -> (f64, f64) {
-        scratch.clear();
-        scratch.extend(self.components.iter().map(|c| Self::log_joint(c, x)));
-        let top = scratch.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        scratch.resize(self.components.len(), 0.0);
+        self.weigh(x, scratch);
         let conditional =
             |c: &LineComponent| c.mean + self.alpha * c.variance / c.marginal * (x - c.centre);
         let (mut sum, mut mean) = (0.0, 0.0);
-        for (w, c) in scratch.iter_mut().zip(&self.components) {
-            *w = (*w - top).exp();
-            sum += *w;
-            mean += *w * conditional(c);
+        for (w, c) in scratch.iter().zip(&self.components) {
+            sum += w;
+            mean += w * conditional(c);
         }
         let mut left = uniform * sum;
         let last = self.components.len() - 1;

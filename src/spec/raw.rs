@@ -256,7 +256,8 @@ pub(super) struct RawModel {
     #[schemars(schema_with = "precision_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
-    /// ntk, mlp: where training starts. mlp with zero: the function at the start is subtracted. zero: f = 0. random: the function of a random network. Default random.
+    /// ntk, mlp: where training starts. zero: at f = 0 (a network's own function at the start is subtracted). random: at the
+    /// function of a random network. Default random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial: Option<Initial>,
 }

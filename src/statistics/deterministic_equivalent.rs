@@ -209,8 +209,8 @@ impl<M: Measure> Noise<'_, M> {
     }
 
     fn sandwiched(&self, inner: &DMatrix<f64>) -> DMatrix<f64> {
-        let half = linalg::multiply(linalg::view(self.resolvent), linalg::view(inner));
-        linalg::multiply(linalg::view(&half), linalg::view(self.resolvent))
+        let resolvent = linalg::view(self.resolvent);
+        linalg::multiply_three(resolvent, linalg::view(inner), resolvent)
     }
 
     /// Solves for c = z^T C z at the nodes, c = b + K c with the positive operator K, by accelerated iteration.

@@ -43,6 +43,8 @@ pub(super) struct Modes {
     pub directions: DMatrix<f64>,
     /// mu.
     pub rates: Vec<f64>,
+    /// (1 - e^{-mu tau})/mu.
+    pub gains: DVector<f64>,
     time: f64,
     /// b = E[e y^T], r x D.
     targets: DMatrix<f64>,
@@ -64,24 +66,21 @@ impl Modes {
         let first = rates.partition_point(|mu| *mu <= noise || mu * time <= unlearned);
         let kept = vectors.columns_range(first..).into_owned();
         let directions = linalg::multiply(linalg::view(factor), linalg::view(&kept));
+        let rates = rates[first..].to_vec();
+        let gain = |mu: &f64| -(-mu * time).exp_m1() / mu;
         Ok(Self {
             targets: directions.tr_mul(cross),
             directions,
-            rates: rates[first..].to_vec(),
+            gains: DVector::from_iterator(rates.len(), rates.iter().map(gain)),
+            rates,
             time,
         })
-    }
-
-    /// (1 - e^{-mu tau})/mu.
-    pub fn gain(&self, k: usize) -> f64 {
-        let mu = self.rates[k];
-        -(-mu * self.time).exp_m1() / mu
     }
 
     /// int_0^tau e^{-mu_k (tau - s)} (1 - e^{-mu_l s})/mu_l ds.
     fn memory(&self, k: usize, l: usize) -> f64 {
         let (a, b) = (self.rates[k], self.rates[l]);
-        (self.gain(k) - self.decay(a, b)) / b
+        (self.gains[k] - self.decay(a, b)) / b
     }
 
     /// int_0^tau e^{-a (tau - s)} e^{-b s} ds = (e^{-b tau} - e^{-a tau})/(a - b), also where the rates are close.
@@ -94,9 +93,13 @@ impl Modes {
 
     /// sum_k (1 - e^{-mu_k tau}), the modes learned, and lambda k_tau(z, z) at the nodes.
     pub fn reliability(&self, population: &Population<'_>) -> (f64, Vec<f64>) {
-        let gains = DVector::from_fn(self.rates.len(), |k, _| self.gain(k));
-        let filter = DMatrix::from_diagonal(&gains);
-        let learned = self.rates.iter().zip(&gains).map(|(mu, g)| mu * g).sum();
+        let filter = DMatrix::from_diagonal(&self.gains);
+        let learned = self
+            .rates
+            .iter()
+            .zip(&self.gains)
+            .map(|(mu, g)| mu * g)
+            .sum();
         (
             learned,
             population.quadratic(&expanded(&self.directions, &filter, true)),
@@ -115,7 +118,7 @@ impl Modes {
     /// Mean weights in the modes, r x D.
     fn mean(&self) -> DMatrix<f64> {
         DMatrix::from_fn(self.rates.len(), self.targets.ncols(), |k, o| {
-            self.gain(k) * self.targets[(k, o)]
+            self.gains[k] * self.targets[(k, o)]
         })
     }
 }
@@ -137,16 +140,15 @@ pub(super) fn gradient_flow(
         time,
         UNLEARNED,
     )?;
-    let gains = DVector::from_fn(modes.rates.len(), |k, _| modes.gain(k));
     let (design, mean_influence) = design(population, &modes);
     let samples = training.samples as f64;
     let shared = (training.draws > 1).then(|| SharedPoints::new(population, &modes, &problem.data));
     // The other samples of a sample's clean point, of all samples.
     let others = (training.draws.max(1) - 1) as f64 / samples;
-    let initial = initial(family, &modes, &gains, &sigma);
+    let initial = initial(family, &modes, &sigma);
     let (mut blocks, mut parts) = (Vec::new(), [0.0; 4]);
     for ((i, j), mut drawn) in pairs(population.outputs()).zip(design) {
-        let noise = target_noise(population, &modes, &gains, (i, j)) / samples;
+        let noise = target_noise(population, &modes, (i, j)) / samples;
         drawn.ger(
             -1.0,
             &mean_influence.column(i),
@@ -203,14 +205,13 @@ pub(super) fn gradient_flow(
 fn target_noise(
     population: &Population<'_>,
     modes: &Modes,
-    gains: &DVector<f64>,
     outputs: (usize, usize),
 ) -> DMatrix<f64> {
     let variance = conditional_covariance(population, outputs);
     let mut out = inner(&modes.directions, &population.gram(&variance));
     for (k, mut column) in out.column_iter_mut().enumerate() {
-        column.component_mul_assign(gains);
-        column *= gains[k];
+        column.component_mul_assign(&modes.gains);
+        column *= modes.gains[k];
     }
     out
 }
@@ -308,9 +309,8 @@ impl Modes {
         targets: &[f64],
     ) -> DMatrix<f64> {
         let mut out = linalg::multiply(linalg::view(memory), linalg::view(e));
-        let gains: Vec<f64> = (0..self.rates.len()).map(|k| self.gain(k)).collect();
         for ((mut column, e), y) in out.column_iter_mut().zip(e.column_iter()).zip(targets) {
-            for ((u, e), g) in column.iter_mut().zip(e.iter()).zip(&gains) {
+            for ((u, e), g) in column.iter_mut().zip(e.iter()).zip(&self.gains) {
                 *u = e * (g * y - *u);
             }
         }
@@ -347,18 +347,13 @@ fn accumulate(
 
 /// The covariance of the initial function's weights as they are left at the end, F x F:
 /// w(tau) = w(0) - L U diag(gain) U^T L^T Sigma w(0).
-fn initial(
-    family: &KernelFamily,
-    modes: &Modes,
-    gains: &DVector<f64>,
-    sigma: &DMatrix<f64>,
-) -> Option<DMatrix<f64>> {
+fn initial(family: &KernelFamily, modes: &Modes, sigma: &DMatrix<f64>) -> Option<DMatrix<f64>> {
     let (_, start) = family.initial.as_ref()?;
     let mut seen = modes
         .directions
         .tr_mul(&linalg::multiply(linalg::view(sigma), linalg::view(start)));
     for mut column in seen.column_iter_mut() {
-        column.component_mul_assign(gains);
+        column.component_mul_assign(&modes.gains);
     }
     let left = start - linalg::multiply(linalg::view(&modes.directions), linalg::view(&seen));
     Some(linalg::multiply(

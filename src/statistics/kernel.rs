@@ -8,7 +8,7 @@ use super::flow_equivalent::flow_equivalent;
 use super::gradient_flow::{FlowParts, gradient_flow};
 use super::refinement::refine;
 use super::shared_points::SharedPoints;
-use super::whitened::Whitened;
+use super::whitened::{Whitened, outer};
 use super::{Measure, Population, Refinement, StatisticsError, WeightStatistics, pairs};
 use crate::family::KernelFamily;
 use crate::numerics::linalg;
@@ -149,14 +149,13 @@ fn ridge(
     })
 }
 
-/// L C L^T.
+/// L C L^T, a block of a covariance.
 pub(super) fn expanded(
     factor: &DMatrix<f64>,
     covariance: &DMatrix<f64>,
     symmetric: bool,
 ) -> DMatrix<f64> {
-    let half = linalg::multiply(linalg::view(factor), linalg::view(covariance));
-    let mut out = linalg::multiply(linalg::view(&half), linalg::view(factor).transpose());
+    let mut out = outer(factor, covariance);
     if symmetric {
         linalg::symmetrise(&mut out);
     }

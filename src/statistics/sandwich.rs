@@ -74,8 +74,8 @@ fn at_level(population: &Population<'_>, training: &Training) -> Result<Level, S
             let mut noise = population.gram(&population.residual(&weights, (i, j)));
             noise.ger(-rho * rho, &weights.column(i), &weights.column(j), 1.0);
             noise /= training.samples as f64;
-            let half = linalg::multiply(linalg::view(&q), linalg::view(&noise));
-            let mut covariance = linalg::multiply(linalg::view(&half), linalg::view(&q));
+            let outer = linalg::view(&q);
+            let mut covariance = linalg::multiply_three(outer, linalg::view(&noise), outer);
             if i == j {
                 linalg::symmetrise(&mut covariance);
             }

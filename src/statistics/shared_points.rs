@@ -47,11 +47,10 @@ impl SharedPoints {
     /// The data's components are points.
     pub fn new(population: &Population<'_>, modes: &Modes, data: &Data) -> Self {
         let mut sums = Nodes::new(population, modes).sums(data.components().len());
-        let gains: Vec<f64> = (0..modes.rates.len()).map(|k| modes.gain(k)).collect();
         for (c, component) in data.components().iter().enumerate() {
             for (sum, mean) in sums.influences.iter_mut().zip(component.mean.iter()) {
                 let slopes = sums.slopes.column(c);
-                let own = sum.column_mut(c).into_iter().zip(&slopes).zip(&gains);
+                let own = sum.column_mut(c).into_iter().zip(&slopes).zip(&modes.gains);
                 for ((u, slope), gain) in own {
                     *u += gain * slope * mean;
                 }
@@ -68,7 +67,7 @@ impl SharedPoints {
             }
         }
         let kinship = |(row, pi): (nalgebra::DVectorView<'_, f64>, &f64)| -> f64 {
-            let squares = row.iter().zip(&gains).map(|(e, g)| g * e * e);
+            let squares = row.iter().zip(&modes.gains).map(|(e, g)| g * e * e);
             squares.sum::<f64>() / (pi * pi)
         };
         let likely = sums.rows.column_iter().zip(data.weights());

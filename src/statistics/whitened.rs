@@ -12,18 +12,16 @@ pub(super) struct Whitened<'a, M: Measure> {
     pub factor: &'a DMatrix<f64>,
 }
 
-impl<M: Measure> Whitened<'_, M> {
-    /// L M L^T.
-    fn outer(&self, matrix: &DMatrix<f64>) -> DMatrix<f64> {
-        let half = linalg::multiply(linalg::view(self.factor), linalg::view(matrix));
-        linalg::multiply(linalg::view(&half), linalg::view(self.factor).transpose())
-    }
+/// L M L^T.
+pub(super) fn outer(factor: &DMatrix<f64>, matrix: &DMatrix<f64>) -> DMatrix<f64> {
+    let factor = linalg::view(factor);
+    linalg::multiply_three(factor, linalg::view(matrix), factor.transpose())
 }
 
-/// L^T M L.
+/// L^T M L of a symmetric matrix.
 pub(super) fn inner(factor: &DMatrix<f64>, matrix: &DMatrix<f64>) -> DMatrix<f64> {
-    let half = linalg::multiply(linalg::view(matrix), linalg::view(factor));
-    let mut out = linalg::multiply(linalg::view(factor).transpose(), linalg::view(&half));
+    let factor = linalg::view(factor);
+    let mut out = linalg::multiply_three(factor.transpose(), linalg::view(matrix), factor);
     linalg::symmetrise(&mut out);
     out
 }
@@ -42,7 +40,7 @@ impl<M: Measure> Measure for Whitened<'_, M> {
     }
 
     fn quadratic(&self, matrix: &DMatrix<f64>) -> Vec<f64> {
-        self.measure.quadratic(&self.outer(matrix))
+        self.measure.quadratic(&outer(self.factor, matrix))
     }
 
     fn project(&self, direction: &[f64]) -> Vec<f64> {

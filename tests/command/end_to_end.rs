@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{NAIVE, Place, SMALL, bare, density, numbers, read_json};
+use crate::support::{NAIVE, Place, SMALL, bare, bins_of_whole, density, numbers, read_json};
 
 const FILES: [&str; 4] = ["density.csv", "density.png", "density.svg", "result.json"];
 
@@ -47,11 +47,7 @@ fn run_writes_a_whole_result() {
     assert_eq!(case["comparisons"].as_array().unwrap().len(), 3);
     assert_eq!(case["recommended"], "gaussian-field");
     for name in all {
-        let d = density(&result, 0, name);
-        let mass = numbers(&d["mass"]);
-        assert_eq!(mass.len(), 30);
-        let total = mass.iter().sum::<f64>() + d["outside"].as_f64().unwrap();
-        assert!((total - 1.0).abs() < 1e-9, "{name}: {total}");
+        assert_eq!(bins_of_whole(density(&result, 0, name)), 30, "{name}");
     }
     assert_eq!(density(&result, 0, "monte-carlo")["models"], 130);
     assert_eq!(density(&result, 0, "gaussian-field")["models"], 100);

@@ -190,6 +190,15 @@ pub fn bare(mut result: Value) -> Value {
     result
 }
 
+/// Checks that a density's mass is all there; the number of its bins.
+#[track_caller]
+pub fn bins_of_whole(density: &Value) -> usize {
+    let mass = numbers(&density["mass"]);
+    let total = mass.iter().sum::<f64>() + density["outside"].as_f64().unwrap();
+    assert!((total - 1.0).abs() < 1e-9, "{total}");
+    mass.len()
+}
+
 /// The density `name` of a case.
 pub fn density<'r>(result: &'r Value, case: usize, name: &str) -> &'r Value {
     let density = &result["cases"][case]["densities"][name];

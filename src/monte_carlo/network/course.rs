@@ -1,8 +1,7 @@
 //! The loss as training goes on: when it is looked at, kept, and found to be too large.
 
 use super::samples::Samples;
-use crate::family::network::NetworkTrainingError;
-use crate::family::network::Real;
+use crate::family::network::{NetworkTrainingError, Real};
 
 /// Training has diverged where the loss is this many times that at the start, or that of the zero function if it is larger.
 const GROWTH: f64 = 10.0;

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::lazy::{Laziness, laziness};
 use super::{NetworkTrainer, Samples, TrainedNetwork};
-use crate::density::{DensityError, Generated, Generator};
+use crate::density::{Generated, Generator};
 use crate::family::NetworkFamily;
 use crate::family::network::{NetworkDenoiser, NetworkTrainingError, Real};
 use crate::monte_carlo::{EnsembleError, model_rng};
@@ -21,23 +21,6 @@ pub struct Networks<'a, T> {
     family: &'a NetworkFamily,
     training: &'a Training,
     trainer: Option<NetworkTrainer<'a, T>>,
-}
-
-/// Why a network has no density.
-#[derive(Debug)]
-pub enum NetworkFailure {
-    Training(NetworkTrainingError),
-    Sampling(DensityError),
-}
-
-impl NetworkFailure {
-    /// With the number of the model.
-    pub fn of(self, index: u64) -> EnsembleError {
-        match self {
-            Self::Training(source) => EnsembleError::Network { index, source },
-            Self::Sampling(source) => EnsembleError::Sample { index, source },
-        }
-    }
 }
 
 /// How one network was trained, for the eye: its loss, and its distance from the lazy limit.
@@ -62,16 +45,18 @@ impl<'a, T: Real> Networks<'a, T> {
         }
     }
 
-    /// Trains the next network on fresh samples and generates from it; `trained` gets the seconds of the training since `started`.
+    /// Trains network `index` of an ensemble and generates from it; also the seconds of the training.
     pub fn member(
         &mut self,
         generator: &Generator<'_>,
         rng: &mut ChaCha8Rng,
-        started: Instant,
-        trained: &mut f64,
-    ) -> Result<Generated, NetworkFailure> {
-        let (_, network) = self.train(rng).map_err(NetworkFailure::Training)?;
-        *trained = started.elapsed().as_secs_f64();
+        index: u64,
+    ) -> Result<(Generated, f64), EnsembleError> {
+        let started = Instant::now();
+        let (_, network) = self
+            .train(rng)
+            .map_err(|source| EnsembleError::Network { index, source })?;
+        let seconds = started.elapsed().as_secs_f64();
         let centred = self.family.protocol.centred;
         let model = NetworkDenoiser {
             network: &self.family.network,
@@ -79,9 +64,10 @@ impl<'a, T: Real> Networks<'a, T> {
             parameters: &network.parameters,
             initial: centred.then_some(&network.initial),
         };
-        generator
+        let generated = generator
             .generate(&model, rng)
-            .map_err(NetworkFailure::Sampling)
+            .map_err(|source| EnsembleError::Sample { index, source })?;
+        Ok((generated, seconds))
     }
 
     fn train(
@@ -89,13 +75,15 @@ impl<'a, T: Real> Networks<'a, T> {
         rng: &mut ChaCha8Rng,
     ) -> Result<(Samples<T>, TrainedNetwork<T>), NetworkTrainingError> {
         let (network, protocol) = (&self.family.network, &self.family.protocol);
-        let samples = Samples::draw(self.problem, network, self.training, rng);
         let trainer = match &mut self.trainer {
             Some(trainer) => trainer,
-            none => none.insert(NetworkTrainer::new(network, protocol, samples.len())?),
+            none => none.insert(NetworkTrainer::new(
+                network,
+                protocol,
+                self.training.samples,
+            )?),
         };
-        let trained = trainer.train(&samples, rng)?;
-        Ok((samples, trained))
+        trainer.train_fresh(self.problem, self.training, rng)
     }
 
     /// Trains network `index` of an ensemble once more and looks at it closely, at points (x coordinate-major, times).

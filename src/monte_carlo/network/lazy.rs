@@ -7,8 +7,9 @@ use thiserror::Error;
 
 use super::samples::Samples;
 use super::trainer::TrainedNetwork;
-use crate::family::network::{LayerRate, Network, Pass, Real, tangent_kernel};
-use crate::family::network::{NetworkTraining, Optimiser};
+use crate::family::network::{
+    LayerRate, Network, NetworkTraining, Optimiser, Pass, Real, tangent_kernel,
+};
 use crate::numerics::linalg::{self, LinalgError};
 
 /// Distance of one trained network from the lazy limit, at given points.

@@ -9,7 +9,7 @@ mod samples;
 mod trainer;
 mod update;
 
-pub use ensemble::{NetworkFailure, Networks, Report};
+pub use ensemble::{Networks, Report};
 pub use lazy::{Laziness, LazinessError, laziness, linearised};
 pub use samples::Samples;
 pub use trainer::{NetworkTrainer, TrainedNetwork};
@@ -37,8 +37,7 @@ pub fn train_networks<T: Real, R: Send>(
     let train = |trainer: &mut Result<NetworkTrainer<'_, T>, NetworkTrainingError>, index: u64| {
         let trainer = trainer.as_mut().map_err(|e| e.clone())?;
         let mut rng = model_rng(seed, index);
-        let samples = Samples::draw(problem, network, training, &mut rng);
-        let trained = trainer.train(&samples, &mut rng)?;
+        let (samples, trained) = trainer.train_fresh(problem, training, &mut rng)?;
         Ok(read(index, &samples, trained))
     };
     Ok(models.into_par_iter().map_init(scratch, train).collect())

@@ -7,8 +7,10 @@ use super::course::Course;
 use super::curvature::largest_eigenvalue;
 use super::samples::Samples;
 use super::update::Update;
-use crate::family::network::{Duration, NetworkTraining, NetworkTrainingError};
-use crate::family::network::{Layer, Network, Pass, Real};
+use crate::family::network::{
+    Duration, Layer, Network, NetworkTraining, NetworkTrainingError, Pass, Real,
+};
+use crate::problem::{Problem, Training};
 
 /// One trained network.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,6 +98,18 @@ impl<'a, T: Real> NetworkTrainer<'a, T> {
                 .enumerate()
                 .map(products)
                 .sum::<f64>()
+    }
+
+    /// Draws a training set of its own, and trains on it.
+    pub fn train_fresh<R: Rng + ?Sized>(
+        &mut self,
+        problem: &Problem,
+        training: &Training,
+        rng: &mut R,
+    ) -> Result<(Samples<T>, TrainedNetwork<T>), NetworkTrainingError> {
+        let samples = Samples::draw(problem, self.network, training, rng);
+        let trained = self.train(&samples, rng)?;
+        Ok((samples, trained))
     }
 
     /// Draws initial parameters and trains them.

@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::family::network::{LayerRate, Network, Real};
-use crate::family::network::{NetworkTraining, Optimiser};
+use crate::family::network::{LayerRate, Network, NetworkTraining, Optimiser, Real};
 
 /// State of an optimiser between steps.
 pub(super) struct Update<T> {

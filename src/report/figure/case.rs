@@ -3,7 +3,7 @@
 use super::FigureError;
 use super::curves::{Curve, Curves, Role};
 use super::panel::{MARK, Panel, QUIET, legend_sample};
-use super::scene::{Align, INK, Scene, Text, text_width};
+use super::scene::{Align, INK, Scene, Text, text_width, upward};
 use crate::report::format::significant;
 use crate::report::result::CaseResult;
 
@@ -70,14 +70,8 @@ fn titles(scene: &mut Scene, panel: &Panel, title: &str, width: f64) -> Result<(
         align: Align::Centre,
         upwards: false,
     });
-    scene.text(Text {
-        content: "probability density".to_string(),
-        at: (100.0, panel.top + 0.5 * panel.height),
-        em: LABEL,
-        color: INK,
-        align: Align::Centre,
-        upwards: true,
-    });
+    let middle = panel.top + 0.5 * panel.height;
+    upward(scene, "probability density", (100.0, middle), LABEL);
     Ok(())
 }
 

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::FigureError;
 use super::curves::{BLUISH_GREEN, ORANGE, REDDISH_PURPLE, SKY_BLUE};
 use super::panel::{FRAME_WIDTH, QUIET, TICK, tick_left, ticks};
-use super::scene::{Align, Bar, INK, Scene, Text, text_width};
-use super::sweep::{fitting, plain, short_names};
+use super::scene::{Align, Bar, INK, Scene, Text, plain, text_width, upward};
+use super::sweep::{fitting, short_names};
 use crate::report::decomposition::{Decomposition, Side, decompositions};
 use crate::report::format::{swept_value, value_order};
 use crate::report::result::RunResult;
@@ -306,15 +306,13 @@ impl Sheet<'_> {
                 LABEL,
             )
         });
-        scene.text(Text {
-            align: Align::Centre,
-            upwards: true,
-            ..plain(
-                "mass in the gaps of the data".to_owned(),
-                (90.0, 0.5 * (top + bottom)),
-                LABEL,
-            )
-        });
+        let middle = 0.5 * (top + bottom);
+        upward(
+            &mut scene,
+            "mass in the gaps of the data",
+            (90.0, middle),
+            LABEL,
+        );
         for entry in entries {
             entry.draw(&mut scene);
         }

@@ -7,9 +7,11 @@ use super::color::{color_bar, diverging};
 use super::curves::BLUE;
 use super::diagnostic::Diagnostic;
 use super::panel::{FRAME_WIDTH, QUIET, TICK, tick_below};
-use super::scene::{Align, Bar, INK, Scene, Text};
-use super::sheet::{FRAME, LABEL, MARGIN, TICK_LABEL, TOP, WIDTH, heading, time_label, upward};
-use super::sweep::{fitting, plain};
+use super::scene::{Align, Bar, INK, Scene, Text, plain, upward};
+use super::sheet::{
+    FRAME, LABEL, MARGIN, TICK_LABEL, TOP, WIDTH, heading, time_label, vertical_label,
+};
+use super::sweep::fitting;
 use crate::report::format::{significant, with_error};
 use crate::report::paths::{Direction, GAP_FILLING, GapFillingReport};
 use crate::report::result::CaseResult;
@@ -62,7 +64,7 @@ pub(super) fn scene(case: &CaseResult, title: &str) -> Result<Option<Scene>, Fig
         significant(found.high, 3)
     );
     heading(&mut scene, title, &what)?;
-    upward(&mut scene, "x", &map)?;
+    vertical_label(&mut scene, "x", &map)?;
     time_label(&mut scene, &map);
     scale(&mut scene, &map, &values);
     let top = map.bottom() + BETWEEN;
@@ -199,15 +201,8 @@ fn scale(scene: &mut Scene, map: &Plot, values: &Axis) {
         bottom: map.bottom(),
     };
     color_bar(scene, bar, values, diverging, TICK_LABEL);
-    scene.text(Text {
-        align: Align::Centre,
-        upwards: true,
-        ..plain(
-            "change of the denoiser".to_owned(),
-            (BAR.1 + 380.0, map.top + 0.5 * map.height),
-            LABEL,
-        )
-    });
+    let beside = (BAR.1 + 380.0, map.top + 0.5 * map.height);
+    upward(scene, "change of the denoiser", beside, LABEL);
 }
 
 /// Bars of the principal directions, by their share.
@@ -250,7 +245,7 @@ fn directions(scene: &mut Scene, top: f64, all: &[Direction]) -> Result<(), Figu
     );
     plot.frame(scene);
     plot.y_ticks(scene, TICK_LABEL);
-    upward(scene, "std. deviations", &plot)?;
+    vertical_label(scene, "std. deviations", &plot)?;
     let below = plot.bottom() + TICK + 2.9 * TICK_LABEL;
     let share: f64 = all.iter().map(|d| d.share).sum();
     let name = "principal direction of Cov(W), 1 = largest variance";

@@ -7,8 +7,8 @@ use super::axis::{Axis, Plot, Scale};
 use super::color::{color_bar, ordered};
 use super::heat::{Field, HeatPanel, edges_between};
 use super::panel::{MARK, QUIET};
-use super::scene::{Align, Bar, Scene, Text, text_width};
-use super::sweep::{fitting, plain};
+use super::scene::{Align, Bar, Scene, Text, plain, text_width, upward};
+use super::sweep::fitting;
 use crate::report::format::{short, short_title};
 use crate::report::result::{CaseResult, MapResult, RunResult};
 
@@ -293,12 +293,4 @@ fn axis_names(scene: &mut Scene, lines: &[Line<'_>], (right, bottom): (f64, f64)
         (105.0, 0.5 * (TOP + bottom)),
         LABEL,
     );
-}
-
-fn upward(scene: &mut Scene, content: String, at: (f64, f64), em: f64) {
-    scene.text(Text {
-        align: Align::Centre,
-        upwards: true,
-        ..plain(content, at, em)
-    });
 }

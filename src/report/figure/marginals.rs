@@ -5,8 +5,8 @@ use super::FigureError;
 use super::curves::{Curve, Curves};
 use super::panel::{MARK, Panel, QUIET};
 use super::readouts::{as_case, coordinate};
-use super::scene::{Align, Scene, Text};
-use super::sweep::{LABEL, LEFT, STRIP, TICK_LABEL, agreement, fitting, legend, notes, plain};
+use super::scene::{Align, Scene, Text, plain, upward};
+use super::sweep::{LABEL, LEFT, STRIP, TICK_LABEL, agreement, fitting, legend, notes};
 use crate::report::result::{CaseResult, ReadoutResult};
 
 const COLUMNS: usize = 3;
@@ -103,15 +103,8 @@ fn page(shown: &[Shown], title: &str) -> Result<Scene, FigureError> {
         };
         draw(&mut scene, &panel, one)?;
     }
-    scene.text(Text {
-        align: Align::Centre,
-        upwards: true,
-        ..plain(
-            "probability density".to_owned(),
-            (90.0, 0.5 * (TOP + bottom)),
-            LABEL,
-        )
-    });
+    let middle = 0.5 * (TOP + bottom);
+    upward(&mut scene, "probability density", (90.0, middle), LABEL);
     for entry in entries {
         entry.draw(&mut scene);
     }

@@ -5,9 +5,11 @@ use super::axis::{Axis, Plot};
 use super::color::{color_bar, ordered};
 use super::diagnostic::Diagnostic;
 use super::panel::QUIET;
-use super::scene::{Bar, Scene, Text};
-use super::sheet::{FRAME, LABEL, MARGIN, TICK_LABEL, TOP, WIDTH, heading, time_label, upward};
-use super::sweep::{fitting, plain};
+use super::scene::{Bar, Scene, Text, plain};
+use super::sheet::{
+    FRAME, LABEL, MARGIN, TICK_LABEL, TOP, WIDTH, heading, time_label, vertical_label,
+};
+use super::sweep::fitting;
 use crate::density::DominantPath;
 use crate::report::format::significant;
 use crate::report::paths::{DOMINANT_PATHS, DominantPaths};
@@ -65,8 +67,8 @@ pub(super) fn scene(case: &CaseResult, title: &str) -> Result<Option<Scene>, Fig
         title,
         "dominant paths, from their start x_T to their end x_0",
     )?;
-    upward(&mut scene, "x", &upper)?;
-    upward(&mut scene, "response field θ (asinh scale)", &lower)?;
+    vertical_label(&mut scene, "x", &upper)?;
+    vertical_label(&mut scene, "response field θ (asinh scale)", &lower)?;
     time_label(&mut scene, &lower);
     let bar = Bar {
         left: BAR.0,

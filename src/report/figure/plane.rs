@@ -8,8 +8,8 @@ use super::color::{color_bar, diverging, ordered};
 use super::heat::{Field, HeatPanel};
 use super::panel::QUIET;
 use super::readouts::{as_case, axis_name};
-use super::scene::{Align, Bar, INK, Scene, Text, text_width};
-use super::sweep::{fitting, plain};
+use super::scene::{Align, Bar, INK, Scene, Text, plain, text_width, upward};
+use super::sweep::fitting;
 use crate::report::format::{significant, swept_title};
 use crate::report::result::{CaseResult, DATA, DensityResult, MONTE_CARLO, RunResult};
 
@@ -310,12 +310,4 @@ fn over(
         ..plain(second.clone(), (panel.left, panel.top - 28.0), STRIP)
     });
     Ok(())
-}
-
-fn upward(scene: &mut Scene, content: String, at: (f64, f64), em: f64) {
-    scene.text(Text {
-        align: Align::Centre,
-        upwards: true,
-        ..plain(content, at, em)
-    });
 }

@@ -353,6 +353,27 @@ fn base64(bytes: &[u8]) -> String {
 /// Colour of frames, ticks and text.
 pub(super) const INK: RGBColor = RGBColor(20, 20, 20);
 
+/// A text in the usual colour that begins at `at`.
+pub(super) fn plain(content: String, at: (f64, f64), em: f64) -> Text {
+    Text {
+        content,
+        at,
+        em,
+        color: INK,
+        align: Align::Left,
+        upwards: false,
+    }
+}
+
+/// A text that runs upwards, its middle at `at`.
+pub(super) fn upward(scene: &mut Scene, content: impl Into<String>, at: (f64, f64), em: f64) {
+    scene.text(Text {
+        align: Align::Centre,
+        upwards: true,
+        ..plain(content.into(), at, em)
+    });
+}
+
 /// Width of a text in scene units.
 pub(super) fn text_width(content: &str, em: f64) -> Result<f64, FigureError> {
     font()?;

@@ -8,8 +8,8 @@ use super::axis::{Axis, Plot, Scale};
 use super::curves::{BLUE, ORANGE};
 use super::diagnostic::LARGEST;
 use super::panel::{QUIET, tick_below};
-use super::scene::{Align, Bar, INK, Scene, Text, text_width};
-use super::sweep::{fitting, plain};
+use super::scene::{Align, Bar, INK, Scene, Text, plain, text_width, upward};
+use super::sweep::fitting;
 use crate::report::format::swept_title;
 use crate::report::result::{
     AS_SHORT, CaseResult, DATA, LONGER_FILLING, MONTE_CARLO, Measured, PF_ODE, RunResult,
@@ -351,15 +351,7 @@ fn fillings(scene: &mut Scene, sheet: &Sheet, (left, top): (f64, f64)) -> Result
     }
     plot.frame(scene);
     plot.y_ticks(scene, TICK_LABEL);
-    scene.text(Text {
-        align: Align::Centre,
-        upwards: true,
-        ..plain(
-            "filling".to_owned(),
-            (left - 195.0, top + 0.5 * SIDE),
-            LABEL,
-        )
-    });
+    upward(scene, "filling", (left - 195.0, top + 0.5 * SIDE), LABEL);
     Ok(())
 }
 
@@ -414,11 +406,7 @@ fn group_name(
         ..plain(
             name.to_owned(),
             (at, plot.bottom() + 75.0),
-            if 2.0 * half > 2.0 * room {
-                0.8 * LABEL
-            } else {
-                LABEL
-            },
+            if half > room { 0.8 * LABEL } else { LABEL },
         )
     });
     Ok(())

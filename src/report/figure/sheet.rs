@@ -3,8 +3,8 @@
 use super::FigureError;
 use super::axis::{Plot, Scale};
 use super::panel::QUIET;
-use super::scene::{Align, Scene, Text};
-use super::sweep::{fitting, plain};
+use super::scene::{Align, Scene, Text, plain, upward};
+use super::sweep::fitting;
 
 pub(super) const WIDTH: f64 = 3800.0;
 pub(super) const MARGIN: f64 = 60.0;
@@ -29,14 +29,14 @@ pub(super) fn heading(scene: &mut Scene, title: &str, what: &str) -> Result<(), 
 }
 
 /// The name of a frame's vertical axis.
-pub(super) fn upward(scene: &mut Scene, content: &str, plot: &Plot) -> Result<(), FigureError> {
+pub(super) fn vertical_label(
+    scene: &mut Scene,
+    content: &str,
+    plot: &Plot,
+) -> Result<(), FigureError> {
     let em = fitting(content, LABEL, plot.height)?;
     let at = (100.0, plot.top + 0.5 * plot.height);
-    scene.text(Text {
-        align: Align::Centre,
-        upwards: true,
-        ..plain(content.to_owned(), at, em)
-    });
+    upward(scene, content, at, em);
     Ok(())
 }
 

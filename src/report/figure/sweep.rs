@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::FigureError;
 use super::curves::{Curve, Curves};
 use super::panel::{MARK, Panel, QUIET, legend_sample};
-use super::scene::{Align, INK, Scene, Text, text_width};
+use super::scene::{Align, INK, Scene, Text, plain, text_width, upward};
 use crate::report::format::{significant, swept_value, value_order};
 use crate::report::result::{CaseResult, RunResult};
 
@@ -349,15 +349,8 @@ impl Sheet<'_> {
             let (_, top) = frame.place(row, 0);
             for (line, label) in lines.iter().enumerate() {
                 let x = right + 85.0 + LINE * line as f64;
-                scene.text(Text {
-                    align: Align::Centre,
-                    upwards: true,
-                    ..plain(
-                        label.clone(),
-                        (x, top + 0.5 * frame.height),
-                        fitting(label, LABEL, frame.height + frame.row_gap)?,
-                    )
-                });
+                let em = fitting(label, LABEL, frame.height + frame.row_gap)?;
+                upward(scene, label, (x, top + 0.5 * frame.height), em);
             }
         }
         scene.text(Text {
@@ -368,15 +361,8 @@ impl Sheet<'_> {
                 LABEL,
             )
         });
-        scene.text(Text {
-            align: Align::Centre,
-            upwards: true,
-            ..plain(
-                "probability density".to_string(),
-                (100.0, 0.5 * (frame.top + bottom)),
-                LABEL,
-            )
-        });
+        let middle = 0.5 * (frame.top + bottom);
+        upward(scene, "probability density", (100.0, middle), LABEL);
         Ok(())
     }
 
@@ -476,17 +462,6 @@ impl Frame {
             LEFT + column as f64 * (self.width + GAP),
             self.top + row as f64 * (self.height + self.row_gap),
         )
-    }
-}
-
-pub(super) fn plain(content: String, at: (f64, f64), em: f64) -> Text {
-    Text {
-        content,
-        at,
-        em,
-        color: INK,
-        align: Align::Left,
-        upwards: false,
     }
 }
 

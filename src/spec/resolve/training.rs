@@ -121,15 +121,26 @@ fn require_shared(problem: &Problem, kernel: bool, time: Option<f64>) -> Result<
     Err(Fault::value(FieldPath::of("training.draws")).allowed(allowed))
 }
 
-/// Keys that only networks have.
+/// Keys of every family, and those that only networks have.
+const KEYS: [&str; 7] = [
+    "objective",
+    "weighting",
+    "samples",
+    "dataset",
+    "draws",
+    "ridge",
+    "time",
+];
+const OF_NETWORKS: [&str; 5] = [
+    "optimizer",
+    "learning_rate",
+    "steps",
+    "batch",
+    "relative_loss",
+];
+
 fn refuse_of_networks(tree: &Value) -> Result<(), Fault> {
-    for key in [
-        "optimizer",
-        "learning_rate",
-        "steps",
-        "batch",
-        "relative_loss",
-    ] {
+    for key in OF_NETWORKS {
         let path = FieldPath::of("training").key(key);
         if path.get(tree).is_some() {
             return Err(Fault::value(path).allowed("nothing unless model.kind = \"mlp\""));
@@ -159,20 +170,7 @@ fn time(raw: &RawTraining, kernel: bool) -> Result<Option<f64>, Fault> {
 fn weighting(raw: &mut RawTraining, tree: &Value, problem: &Problem) -> Result<Weighting, Fault> {
     let kind = *raw.weighting.get_or_insert(WeightingKind::Snr);
     if kind != WeightingKind::Expression {
-        let keys = [
-            "objective",
-            "weighting",
-            "samples",
-            "dataset",
-            "draws",
-            "ridge",
-            "time",
-            "optimizer",
-            "learning_rate",
-            "steps",
-            "batch",
-            "relative_loss",
-        ];
+        let keys = [&KEYS[..], &OF_NETWORKS].concat();
         let setting = "a weighting other than \"expression\"";
         refuse_inapplicable(tree, &FieldPath::of("training"), setting, &keys)?;
     }
