@@ -95,16 +95,22 @@ pub enum Method {
     GaussianField,
     SampleSum,
     FokkerPlanck,
+    GaussianScore,
+    SmoothedScore,
+    LinearRmt,
 }
 
 impl Method {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::MeanField,
         Self::Semiclassical,
         Self::Saddle,
         Self::GaussianField,
         Self::SampleSum,
         Self::FokkerPlanck,
+        Self::GaussianScore,
+        Self::SmoothedScore,
+        Self::LinearRmt,
     ];
 
     /// Name used in specs and results.
@@ -116,7 +122,18 @@ impl Method {
             Self::GaussianField => "gaussian-field",
             Self::SampleSum => "sample-sum",
             Self::FokkerPlanck => "fokker-planck",
+            Self::GaussianScore => "gaussian-score",
+            Self::SmoothedScore => "smoothed-score",
+            Self::LinearRmt => "linear-rmt",
         }
+    }
+
+    /// Is this another theory of what is learned, which knows nothing of the family's features?
+    pub fn is_rival(self) -> bool {
+        matches!(
+            self,
+            Self::GaussianScore | Self::SmoothedScore | Self::LinearRmt
+        )
     }
 }
 
@@ -136,8 +153,22 @@ pub struct PredictOptions {
     pub one_loop: bool,
     /// Starts x_T of `saddle`.
     pub starts: usize,
+    /// Width, in units of x_0, of the neighbourhood that `smoothed-score` averages over.
+    pub smoothing: f64,
     /// Interval of x_0 whose filling `saddle` explains.
     pub gap: Option<(f64, f64)>,
+}
+
+impl PredictOptions {
+    /// The methods that are this program's theory.
+    pub fn own_methods(&self) -> impl Iterator<Item = Method> + '_ {
+        self.methods.iter().copied().filter(|m| !m.is_rival())
+    }
+
+    /// The methods that are rival theories.
+    pub fn rival_methods(&self) -> impl Iterator<Item = Method> + '_ {
+        self.methods.iter().copied().filter(|m| m.is_rival())
+    }
 }
 
 /// Where trajectories start.

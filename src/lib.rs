@@ -23,9 +23,11 @@
 //! | [`action`] | the discretised path integral: one action in three forms with exact derivatives; white noise with its extremals |
 //! | [`compare`] | distances between densities, their noise floors, agreement of bands, gap mass |
 //! | [`density`] | the solvers: mean-field, semiclassical with loop corrections, saddle (linear families and white noise), gaussian-field (with or without a layer), sample-sum, fokker-planck (line and plane), clouds of trajectories in D >= 2 |
+//! | [`rivals`] | other theories of what is learned, as denoisers with their densities: the Gaussian score, random-matrix theory of linear denoisers, the smoothed score |
 //! | [`monte_carlo`] | ensembles of trained models, sampled; networks trained by gradient descent, batches and Adam, and how lazy they are |
 //! | [`spec`] | the input edge: spec files, overrides, sweeps, and their errors |
 //! | [`mod@derive`] | the formulas behind one experiment, as text, LaTeX and SymPy |
+//! | [`cite`] | the works behind the methods of a spec, as BibTeX |
 //! | [`report`] | the output edge: result files, the table, the figures |
 //! | [`run`] | the main job: every case predicted, trained, compared; resumable |
 //!
@@ -67,6 +69,7 @@
 //! ```
 
 pub mod action;
+pub mod cite;
 pub mod compare;
 pub mod density;
 pub mod derive;
@@ -78,6 +81,7 @@ pub mod numerics;
 pub mod problem;
 pub mod readout;
 pub mod report;
+pub mod rivals;
 pub mod run;
 pub mod sampler;
 pub mod spec;

@@ -1199,6 +1199,21 @@ fn sweeps() {
             sweep("training = [{ ridge = 1.0 }]\n\"training.ridge\" = [8]"),
         ),
         ("the name", sweep("name = [\"a\", \"b\"]")),
+        ("cases that are no tables", sweep("case = [1, 2]")),
+        ("a case without a label", sweep("case = [{ training = { samples = 64 } }]")),
+        (
+            "a label twice",
+            sweep("case = [{ label = \"a\" }, { label = \"a\", seed = 1 }]"),
+        ),
+        ("a case with a name", sweep("case = [{ label = \"a\", name = \"b\" }]")),
+        (
+            "a value inside a case",
+            format!("{BASE}\n[[sweep.case]]\nlabel = \"a\"\n\n[[sweep.case]]\nlabel = \"b\"\ntraining = {{ samples = 64 }}\ntraining.ridge = -1.0\n").replace("training = { samples = 64 }\n", ""),
+        ),
+        (
+            "a case and another swept key",
+            sweep("case = [{ label = \"a\", training = { ridge = 1.0 } }]\n\"training.ridge\" = [8]"),
+        ),
         (
             "too many cases",
             sweep(&format!(

@@ -1,5 +1,7 @@
 //! The command itself, run as a user runs it: files, exit codes, messages, interruptions; and random valid specs.
 
+#[path = "command/cite.rs"]
+mod cite;
 #[path = "command/derive.rs"]
 mod derive;
 #[path = "command/end_to_end.rs"]
@@ -12,6 +14,8 @@ mod kernels;
 mod random_specs;
 #[path = "command/repeatability.rs"]
 mod repeatability;
+#[path = "command/rivals.rs"]
+mod rivals;
 #[path = "command/space.rs"]
 mod space;
 #[path = "command/support.rs"]

@@ -431,6 +431,41 @@ fn json_and_toml_are_one_language() {
 }
 
 #[test]
+fn named_cases_lie_over_the_rest_of_the_spec() {
+    let text = format!(
+        "{SHORT}[[sweep.case]]\nlabel = \"few\"\ntraining = {{ samples = 64 }}\n\n[[sweep.case]]\nlabel = \"other points\"\ndata = {{ points = [[0.0], [2.0]] }}\nseed = 5\n"
+    );
+    let spec = read(&text);
+    let labels: Vec<&Value> = spec.cases.iter().map(|c| &c.assignments["case"]).collect();
+    assert_eq!(labels, [&json!("few"), &json!("other points")]);
+    let [few, other] = &spec.cases[..] else {
+        panic!("{} cases", spec.cases.len());
+    };
+    let samples = |case: &vkernel::spec::Case| case.experiment.training.as_ref().unwrap().samples;
+    assert_eq!(samples(few), 64);
+    assert_ne!(samples(other), 64);
+    assert_eq!(other.experiment.seed, 5);
+    assert_eq!(other.resolved["data"]["kind"], few.resolved["data"]["kind"]);
+    assert_eq!(other.resolved["data"]["points"], json!([[0.0], [2.0]]));
+    // The resolved spec gives the same cases again.
+    let again = parse(
+        &spec.resolved.to_string(),
+        Format::Json,
+        "again",
+        Path::new("."),
+        &[],
+        None,
+    );
+    let again = again.unwrap();
+    for (a, b) in spec.cases.iter().zip(&again.cases) {
+        assert_eq!((&a.resolved, &a.assignments), (&b.resolved, &b.assignments));
+    }
+    // An override holds in every case.
+    let overridden = read_with(&text, &["training.samples=32"]).unwrap();
+    assert!(overridden.cases.iter().all(|c| samples(c) == 32));
+}
+
+#[test]
 fn the_order_of_json_sweeps_is_that_of_the_file() {
     let text = read(SHORT).resolved.to_string();
     let swept = text.replacen(

@@ -11,7 +11,7 @@ use vkernel::report::result::{Provenance, RunResult, SCHEMA};
 use vkernel::report::{
     comparison_table, comparison_table_of, decomposition_table, decomposition_table_of,
     distances_across, maps_summary, read_result, readout_table, result_json, result_schema,
-    write_atomic, write_densities, write_figures,
+    write_atomic, write_densities, write_figures, write_maps,
 };
 use vkernel::run::{Checkpoints, Parts, Progress, run};
 use vkernel::spec::{self, Spec};
@@ -57,6 +57,14 @@ enum Command {
         /// Which case of a sweep, counted from 1
         #[arg(long, default_value = "1")]
         case: std::num::NonZeroUsize,
+        /// Override a value of the spec, such as training.samples=256
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        overrides: Vec<String>,
+    },
+    /// BibTeX of the works behind exactly the methods that a spec uses
+    Cite {
+        /// The spec (TOML, or JSON if its name ends in .json)
+        spec: PathBuf,
         /// Override a value of the spec, such as training.samples=256
         #[arg(long = "set", value_name = "KEY=VALUE")]
         overrides: Vec<String>,
@@ -154,6 +162,11 @@ fn execute(command: Command) -> Result<(), Failure> {
             case,
             overrides,
         } => derive(&spec, format, case.get(), &overrides),
+        Command::Cite { spec, overrides } => {
+            let spec =
+                spec::load(&spec, &overrides, None).map_err(|e| Failure::Input(e.to_string()))?;
+            print(&vkernel::cite::bibliography(&spec))
+        }
         Command::Schema { of } => {
             let schema = match of {
                 SchemaOf::Spec => spec::spec_schema(),
@@ -247,6 +260,7 @@ fn execute_job(job: &Job, parts: Parts) -> Result<(), Failure> {
     let text = result_json(&result).map_err(|e| failed(&e))?;
     write_atomic(&written[0], &text).map_err(|e| failed(&e))?;
     written.extend(write_densities(&result, &folder).map_err(|e| failed(&e))?);
+    written.extend(write_maps(&result, &folder).map_err(|e| failed(&e))?);
     written.extend(write_figures(&result, &folder).map_err(|e| failed(&e))?);
     remove_leftovers(&folder, &written, started);
     // Last: a kill before this line costs no finished case.

@@ -63,6 +63,25 @@ pub fn noised_cloud(
     })
 }
 
+/// N(0, sigma_T^2 I) carried by a map of positions (coordinate-major).
+pub fn mapped_cloud(
+    generator: &Generator<'_>,
+    seed: u64,
+    map: impl Fn(&mut [f64]) + Sync,
+) -> Result<Ensemble, DensityError> {
+    let generator = generator
+        .clone()
+        .with_start(Start::Stratified)
+        .with_particles(CLOUD_POINTS);
+    average(&generator.readout, |i| {
+        let moved = generator.read_blocks(&mut stream(seed, i), |x, _| {
+            map(x);
+            Ok::<(), DensityError>(())
+        });
+        Ok(moved?.into())
+    })
+}
+
 /// The average over clouds.
 pub(super) fn average(
     readout: &Readout,

@@ -17,7 +17,7 @@ mod sample_sum_field;
 mod semiclassical;
 mod white_saddle;
 
-pub use cloud::{cloud_density, cloud_estimate, noised_cloud};
+pub use cloud::{cloud_density, cloud_estimate, mapped_cloud, noised_cloud};
 pub use ensemble::{Ensemble, Member};
 pub use fokker_planck::{FokkerPlanck, fokker_planck};
 pub use gaussian_field::GaussianField;

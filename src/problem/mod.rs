@@ -3,6 +3,7 @@
 
 mod cloud;
 mod data;
+mod decisions;
 mod diffusion;
 mod line;
 mod noise_share;
@@ -12,6 +13,7 @@ mod training;
 
 pub use cloud::{CloudMoments, CloudPosterior};
 pub use data::{Component, Data, DataError};
+pub use decisions::{Decisions, mutual_information};
 pub use diffusion::Diffusion;
 pub use line::{LineMoments, LinePosterior, TiltedMoments};
 pub use noise_share::{grid_points, noise_share};

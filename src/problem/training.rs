@@ -58,6 +58,11 @@ impl Training {
         }
     }
 
+    /// N, the number of clean points of one model.
+    pub fn clean_points(&self) -> usize {
+        self.samples.div_ceil(self.draws)
+    }
+
     /// Weight lambda(t) on the squared error of the predicted quantity.
     pub fn lambda(&self, problem: &Problem, prediction: Prediction, t: f64) -> f64 {
         match &self.weighting {

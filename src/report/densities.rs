@@ -1,11 +1,11 @@
-//! The binned densities as plain columns, for any other program.
+//! The binned densities and the maps as plain columns, for any other program.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::atomic::write_atomic;
-use super::format::case_stem;
-use super::result::{CaseResult, DensityResult, RunResult};
+use super::format::{case_stem, part_stem};
+use super::result::{CaseResult, DensityResult, MapResult, RunResult};
 
 /// Writes one CSV per case beside its figures. Columns: low and high edge of the bin (of both axes in the plane), then the
 /// mass of every density. On the line the first and last rows hold what lies outside, in the plane the last row.
@@ -20,6 +20,46 @@ pub fn write_densities(result: &RunResult, folder: &Path) -> io::Result<Vec<Path
         written.push(path);
     }
     Ok(written)
+}
+
+/// Writes one CSV per case that has maps. Columns: the pixel's centre along every coordinate, then one map per time.
+pub fn write_maps(result: &RunResult, folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    for (index, case) in result.cases.iter().enumerate() {
+        let Some(first) = case.maps.first() else {
+            continue;
+        };
+        let path = folder.join(format!("{}.csv", part_stem(result, index, "map")));
+        write_atomic(&path, &map_columns(&first.axes, &case.maps)?)?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+/// All maps of a case have the same pixels.
+fn map_columns(axes: &[Vec<f64>], maps: &[MapResult]) -> io::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let coordinates = (1..=axes.len()).map(|i| format!("x{i}"));
+    let times = maps.iter().map(|map| format!("t={}", map.t));
+    writer.write_record(coordinates.chain(times))?;
+    let pixels: usize = axes.iter().map(Vec::len).product();
+    for pixel in 0..pixels {
+        let mut left = pixel;
+        let mut centre: Vec<f64> = (axes.iter().rev())
+            .map(|axis| {
+                let index = left % axis.len();
+                left /= axis.len();
+                axis[index]
+            })
+            .collect();
+        centre.reverse();
+        let values = maps.iter().map(|map| map.values[pixel]);
+        let row = centre.into_iter().chain(values);
+        writer.write_record(row.map(|v| v.to_string()))?;
+    }
+    writer
+        .into_inner()
+        .map_err(|e| io::Error::other(e.to_string()))
 }
 
 fn columns(case: &CaseResult) -> io::Result<Vec<u8>> {

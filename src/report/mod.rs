@@ -2,6 +2,7 @@
 
 mod across;
 mod atomic;
+pub mod decisions;
 pub mod decomposition;
 mod densities;
 pub mod figure;
@@ -17,7 +18,7 @@ mod table;
 pub use across::distances_across;
 pub use atomic::write_atomic;
 pub use decomposition::{decomposition_table, decomposition_table_of};
-pub use densities::write_densities;
+pub use densities::{write_densities, write_maps};
 pub use figure::{
     FigureError, case_figure, decomposition_figure, gap_filling_figure, map_figure,
     marginal_figure, paths_figure, segment_figure, sweep_figure, titled_case_figure, write_figures,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::format::{significant, swept_value};
 use super::grid::{ABSENT, Column, Grid};
 use super::result::{CaseResult, ComparisonResult, MONTE_CARLO, RunResult, TrustLevel};
+use crate::experiment::Method;
 
 /// Reasons of limited trust that are spelled out below the table; more would bury it.
 const MOST_REASONS: usize = 8;
@@ -67,6 +68,8 @@ struct Columns {
     references: bool,
     /// Some comparison is of bands over models.
     bands: bool,
+    /// Theories are compared: what each costs is told as well.
+    rivals: bool,
 }
 
 impl Columns {
@@ -85,6 +88,10 @@ impl Columns {
             compared: !comparisons.is_empty(),
             references: comparisons.iter().any(|c| c.reference != MONTE_CARLO),
             bands: comparisons.iter().any(|c| c.bands_within.is_some()),
+            rivals: cases
+                .iter()
+                .flat_map(|(_, case)| case.predictions())
+                .any(is_rival),
         }
     }
 
@@ -106,6 +113,9 @@ impl Columns {
             header.push(Column::right("bands"));
         }
         header.push(Column::right("error"));
+        if self.rivals {
+            header.push(Column::right("seconds"));
+        }
         header.push(Column::left("trust"));
         header
     }
@@ -178,6 +188,9 @@ impl Columns {
                 .and_then(|d| d.error)
                 .map_or_else(|| ABSENT.to_string(), number),
         );
+        if self.rivals {
+            row.push(seconds(case, method).map_or_else(|| ABSENT.to_string(), number));
+        }
         let trust = case.trust.get(method);
         row.push(trust.map_or_else(|| ABSENT.to_string(), |t| level(t.level).to_string()));
         row
@@ -195,6 +208,12 @@ impl Columns {
                     .to_string(),
             );
             lines.push("error: estimated TV error of the prediction's numerics".to_string());
+            if self.rivals {
+                lines.push(
+                    "seconds: time of the prediction, with the statistics that it shares with others"
+                        .to_string(),
+                );
+            }
             if self.bands {
                 lines.push(
                     "bands: share of the bins (their number) in which the 25/75 % band over models is right to 20 % of its width"
@@ -285,6 +304,22 @@ fn reasons(cases: &[(&str, &CaseResult)]) -> Vec<String> {
 }
 
 /// What a result of the Monte Carlo side alone has to say.
+fn is_rival(method: &str) -> bool {
+    Method::ALL
+        .iter()
+        .any(|m| m.is_rival() && m.name() == method)
+}
+
+/// Seconds that a prediction took, the statistics included where it is built on them.
+fn seconds(case: &CaseResult, method: &str) -> Option<f64> {
+    let own = case.seconds.predict.get(method)?;
+    let shared = match is_rival(method) {
+        true => None,
+        false => case.seconds.predict.get("statistics"),
+    };
+    Some(own + shared.copied().unwrap_or(0.0))
+}
+
 fn without_predictions(cases: &[(&str, &CaseResult)]) -> String {
     let columns = Columns::of(cases);
     let mut header: Vec<Column> = Vec::new();

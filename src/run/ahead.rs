@@ -325,7 +325,7 @@ impl<'a> Space<'a> {
                 let samples = self.experiment.training.as_ref().map_or(0, |t| t.samples);
                 draws * 2.0 * samples as f64 * all / FLOP_RATE + sampled
             }
-            Method::Saddle | Method::FokkerPlanck => 0.0,
+            _ => 0.0,
         }
     }
 }

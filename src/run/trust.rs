@@ -64,6 +64,12 @@ fn grade(value: f64, high: f64, limited: f64) -> TrustLevel {
 }
 
 fn assess_one(experiment: &Experiment, set: &PredictionSet, method: Method) -> Trust {
+    if method.is_rival() {
+        return Trust {
+            level: TrustLevel::None,
+            reason: "a rival theory, for comparison: it knows nothing of the model".into(),
+        };
+    }
     match &experiment.family {
         Family::Linear(_) | Family::Kernel(_) => assess_linear(experiment, set, method),
         Family::Network(family) => of_networks(family, assess_linear(experiment, set, method)),

@@ -221,11 +221,11 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     (
         "predict.methods",
-        r#"a non-empty array of "mean-field" | "semiclassical" | "saddle" | "gaussian-field" | "sample-sum" | "fokker-planck", none twice"#,
+        r#"a non-empty array of "mean-field" | "semiclassical" | "saddle" | "gaussian-field" | "sample-sum" | "fokker-planck" | "gaussian-score" | "smoothed-score" | "linear-rmt", none twice"#,
     ),
     (
         "predict.methods[]",
-        r#""mean-field" | "semiclassical" | "saddle" | "gaussian-field" | "sample-sum" | "fokker-planck""#,
+        r#""mean-field" | "semiclassical" | "saddle" | "gaussian-field" | "sample-sum" | "fokker-planck" | "gaussian-score" | "smoothed-score" | "linear-rmt""#,
     ),
     ("predict.draws", "an integer >= 2"),
     (
@@ -234,6 +234,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("predict.tolerance", "a number > 0 and < 1"),
     ("predict.one_loop", "true or false"),
+    ("predict.smoothing", "a finite number > 0"),
     ("predict.starts", "an integer from 8 to 100000"),
     (
         "predict.gap",

@@ -10,6 +10,7 @@ mod document;
 mod error;
 mod fields;
 pub mod memory;
+mod named_cases;
 mod overrides;
 mod path;
 mod raw;
@@ -148,12 +149,7 @@ fn resolve_case(
     tree: &mut Value,
 ) -> Result<Case, Fault> {
     for (axis, value) in choice {
-        axis.path
-            .set(tree, (*value).clone())
-            .map_err(|fault| Fault {
-                path: axis.path.clone(),
-                ..fault
-            })?;
+        axis.apply(tree, value)?;
     }
     let case = resolver.resolve(tree)?;
     resolve::check_memory(&case.experiment, 1, memory::available_bytes())?;
@@ -190,9 +186,9 @@ fn locate_in(
 ) -> SpecError {
     let swept = choice
         .iter()
-        .find(|(axis, _)| axis.path.contains(&fault.path));
+        .find(|(axis, value)| axis.wrote(&fault.path, value));
     let origin = match swept {
-        Some((axis, _)) => axis.origin.as_ref(),
+        Some((axis, value)) => axis.origin_of(document, &fault.path, value),
         None => document.origin(&fault.path),
     };
     let place = match origin {

@@ -46,7 +46,8 @@ pub(super) struct RawSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map: Option<RawMap>,
     /// Dotted keys, each with a non-empty list of values: every combination is one case, the first key varying
-    /// slowest. Array elements are addressed by number, as in "model.features.0.count". Default: one case.
+    /// slowest. Array elements are addressed by number, as in "model.features.0.count". The key "case" has tables, each with a
+    /// label and some part of a spec, for cases that differ in several tables at once. Default: one case.
     #[schemars(schema_with = "sweep_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<BTreeMap<String, Value>>,
@@ -511,7 +512,7 @@ pub(super) struct RawPredict {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<StatisticsKind>,
     /// The predicted densities. Default: all that apply to the model and the sampler, but saddle, which takes as long as
-    /// all the others together.
+    /// all the others together, and the rival theories gaussian-score, smoothed-score and linear-rmt (pf-ode).
     #[schemars(schema_with = "methods_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<Method>>,
@@ -533,6 +534,11 @@ pub(super) struct RawPredict {
     /// euler and ddim). Default false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub one_loop: Option<bool>,
+    /// smoothed-score: width of the Gaussian neighbourhood that the exact score is averaged over, in units of x0, > 0. Default:
+    /// half the median distance from a point (or a component's mean) to its nearest neighbour.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smoothing: Option<f64>,
     /// saddle: starts x_T whose lines of saddles are followed. Default 64.
     #[schemars(range(min = 8, max = 100_000))]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::document::{Document, Origin};
 use super::error::{Fault, show};
+use super::named_cases;
 use super::path::{FieldPath, Segment};
 
 /// Largest number of cases of one spec.
@@ -25,6 +26,61 @@ pub(super) struct Axis {
     pub path: FieldPath,
     pub values: Vec<Value>,
     pub origin: Option<Origin>,
+}
+
+impl Axis {
+    /// Does some value say something about the key at `path`, or about one around it?
+    fn sets(&self, path: &FieldPath) -> bool {
+        self.values.iter().any(|value| self.wrote(path, value))
+    }
+
+    /// Has `value` put there what stands at `path` of a case's tree?
+    pub fn wrote(&self, path: &FieldPath, value: &Value) -> bool {
+        match named_cases::is_named(&self.path) {
+            true => named_cases::says(value, path),
+            false => self.path.contains(path),
+        }
+    }
+
+    /// Where `value` says what stands at `path` of a case's tree.
+    pub fn origin_of<'d>(
+        &'d self,
+        document: &'d Document,
+        path: &FieldPath,
+        value: &Value,
+    ) -> Option<&'d Origin> {
+        let index = self.values.iter().position(|case| case == value);
+        match (&self.origin, index) {
+            (Some(Origin::Line(_)), Some(index)) if named_cases::is_named(&self.path) => {
+                let mut written = FieldPath::of("sweep").key(&self.name).index(index);
+                for segment in path.segments() {
+                    written.push(segment.clone());
+                }
+                document.origin(&written)
+            }
+            (origin, _) => origin.as_ref(),
+        }
+    }
+
+    /// Puts a value into the spec's tree.
+    pub fn apply(&self, tree: &mut Value, value: &Value) -> Result<(), Fault> {
+        if named_cases::is_named(&self.path) {
+            named_cases::apply(tree, value);
+            return Ok(());
+        }
+        self.path.set(tree, value.clone()).map_err(|fault| Fault {
+            path: self.path.clone(),
+            ..fault
+        })
+    }
+
+    /// What a value is called in results.
+    fn shown(&self, value: &Value) -> Value {
+        match named_cases::is_named(&self.path) {
+            true => named_cases::label(value),
+            false => value.clone(),
+        }
+    }
 }
 
 /// The values of one case, one per axis.
@@ -76,6 +132,9 @@ impl Sweep {
         origin: Option<Origin>,
         written: &FieldPath,
     ) -> Result<(), Fault> {
+        if named_cases::is_named(&path) {
+            named_cases::check(written, &values)?;
+        }
         let axis = Axis {
             name: dotted(&path),
             path,
@@ -86,7 +145,7 @@ impl Sweep {
             *same = axis;
             return Ok(());
         }
-        let overlaps = |a: &&Axis| a.path.contains(&axis.path) || axis.path.contains(&a.path);
+        let overlaps = |a: &&Axis| a.sets(&axis.path) || axis.sets(&a.path);
         if let Some(other) = self.axes.iter().find(overlaps) {
             let found = format!("{} beside {}", axis.name, other.name);
             return Err(Fault::at(written.clone(), found)
@@ -99,6 +158,11 @@ impl Sweep {
     /// An override of `path` replaces the sweep of that key and of every key below it.
     pub fn yield_to(&mut self, path: &FieldPath) -> Result<(), Fault> {
         self.axes.retain(|axis| !path.contains(&axis.path));
+        for axis in &mut self.axes {
+            if named_cases::is_named(&axis.path) {
+                named_cases::forget(&mut axis.values, path);
+            }
+        }
         match self.axes.iter().find(|axis| axis.path.contains(path)) {
             None => Ok(()),
             Some(axis) => {
@@ -231,7 +295,7 @@ fn target(below: &FieldPath) -> Result<FieldPath, String> {
 pub(super) fn assignments(choice: &Choice<'_>) -> BTreeMap<String, Value> {
     choice
         .iter()
-        .map(|(axis, value)| (axis.name.clone(), (*value).clone()))
+        .map(|(axis, value)| (axis.name.clone(), axis.shown(value)))
         .collect()
 }
 

@@ -44,13 +44,16 @@ impl Look {
 pub(super) const QUANTILE_DOTS: &[f64] = &[6.0, 12.0];
 
 /// Predictions in the order of the legend, and how each is drawn.
-const PREDICTIONS: [(&str, RGBColor, &[f64]); 6] = [
+const PREDICTIONS: [(&str, RGBColor, &[f64]); 9] = [
     ("mean-field", BLUISH_GREEN, &[60.0, 20.0, 12.0, 20.0]),
     ("semiclassical", REDDISH_PURPLE, &[26.0, 16.0]),
     ("saddle", SKY_BLUE, &[80.0, 18.0, 12.0, 18.0, 12.0, 18.0]),
     ("gaussian-field", BLUE, &[54.0, 26.0]),
     ("fokker-planck", VERMILION, &[96.0, 24.0]),
     ("sample-sum", BLACK, &[40.0, 40.0]),
+    ("gaussian-score", SKY_BLUE, &[30.0, 30.0]),
+    ("smoothed-score", VERMILION, &[12.0, 24.0]),
+    ("linear-rmt", REDDISH_PURPLE, &[90.0, 30.0]),
 ];
 /// Of methods that are not in the list.
 const OTHERS: [(RGBColor, &[f64]); 3] = [

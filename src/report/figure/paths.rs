@@ -5,12 +5,14 @@ use super::axis::{Axis, Plot};
 use super::color::{color_bar, ordered};
 use super::diagnostic::Diagnostic;
 use super::panel::QUIET;
-use super::scene::{Bar, Scene, Text, plain};
+use super::scene::{Bar, Scene, Text, plain, upward};
 use super::sheet::{
     FRAME, LABEL, MARGIN, TICK_LABEL, TOP, WIDTH, heading, time_label, vertical_label,
 };
 use super::sweep::fitting;
 use crate::density::DominantPath;
+use crate::problem::Decisions;
+use crate::report::decisions::DECISIONS;
 use crate::report::format::significant;
 use crate::report::paths::{DOMINANT_PATHS, DominantPaths};
 use crate::report::result::CaseResult;
@@ -49,6 +51,7 @@ pub(super) fn scene(case: &CaseResult, title: &str) -> Result<Option<Scene>, Fig
     let mut scene = Scene::new(WIDTH, lower.bottom() + 250.0);
     let actions = Axis::up_to(found.paths.iter().map(|p| p.action), false);
     zero_line(&mut scene, &lower);
+    decisions(&mut scene, &upper, &lower, case)?;
     for path in in_order_of_paint(&found.paths) {
         let color = ordered(actions.fraction(path.action));
         for (plot, times, values) in [
@@ -118,6 +121,35 @@ fn in_order_of_paint(paths: &[DominantPath]) -> Vec<&DominantPath> {
 fn zero_line(scene: &mut Scene, plot: &Plot) {
     let y = plot.y_at(0.0);
     scene.line(&[(plot.left, y), (plot.right(), y)], QUIET, 3.0, &[]);
+}
+
+/// Upright lines where the reverse process decides for a class, and for a training point.
+fn decisions(
+    scene: &mut Scene,
+    upper: &Plot,
+    lower: &Plot,
+    case: &CaseResult,
+) -> Result<(), FigureError> {
+    let Some(found) = Diagnostic(DECISIONS).read::<Decisions>(case)? else {
+        return Ok(());
+    };
+    for (time, name) in [
+        (found.speciation, "speciation"),
+        (found.collapse, "collapse"),
+    ] {
+        let Some(x) = time.map(|t| upper.x_at(t)).filter(|x| x.is_finite()) else {
+            continue;
+        };
+        if !(upper.left..=upper.right()).contains(&x) {
+            continue;
+        }
+        for plot in [upper, lower] {
+            let line = [(x, plot.top), (x, plot.bottom())];
+            scene.line(&line, QUIET, 4.0, &[12.0, 18.0]);
+        }
+        upward(scene, name, (x - NOTE, upper.bottom() - 3.0 * NOTE), NOTE);
+    }
+    Ok(())
 }
 
 /// Beside the lower frame: what the colours mean, and the extremes.

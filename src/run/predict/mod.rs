@@ -1,6 +1,7 @@
 //! The theory side of a case: statistics, then every density method asked for.
 
 mod linear;
+mod rivals;
 mod saddles;
 mod space;
 
@@ -19,6 +20,21 @@ use crate::family::{ExactDenoiser, Family};
 
 /// Computes every method of the case.
 pub fn predict_case(
+    experiment: &Experiment,
+    case: usize,
+    seed: &dyn Fn(Method) -> u64,
+    grow: &mut Grow<'_>,
+) -> Result<PredictionSet, RunError> {
+    let mut set = match experiment.predict.own_methods().next() {
+        Some(_) => predict_own(experiment, case, seed, grow)?,
+        None => PredictionSet::default(),
+    };
+    rivals::predict(experiment, case, seed, &mut set)?;
+    Ok(set)
+}
+
+/// The methods that are this program's own theory.
+fn predict_own(
     experiment: &Experiment,
     case: usize,
     seed: &dyn Fn(Method) -> u64,
@@ -43,7 +59,7 @@ fn predict_naive(
     let problem = &experiment.problem;
     let generator = Generator::new(experiment);
     let mut set = PredictionSet::default();
-    for &method in &experiment.predict.methods {
+    for method in experiment.predict.own_methods() {
         let started = Instant::now();
         if problem.dim() > 1 {
             let (estimate, cloud) = naive_in_space(

@@ -21,7 +21,7 @@ impl Job<'_> {
         mut set: PredictionSet,
     ) -> Result<PredictionSet, RunError> {
         let (reference, quadrature) = self.reference_cloud()?;
-        for &method in &self.experiment.predict.methods {
+        for method in self.experiment.predict.own_methods() {
             let started = Instant::now();
             let (mut estimate, ensemble, cloud) = match method {
                 Method::MeanField => {
@@ -54,7 +54,7 @@ impl Job<'_> {
                     let ensemble = self.sample_sum(equivalent, seed(method), grow)?;
                     (sampled(&ensemble), Some(ensemble), None)
                 }
-                Method::Saddle | Method::FokkerPlanck => continue, // refused by the spec
+                _ => continue, // refused by the spec
             };
             estimate.errors.push(("quadrature", quadrature));
             let seconds = started.elapsed().as_secs_f64();

@@ -119,6 +119,7 @@ pub(super) fn exact_score(
             particles: 0,
             tolerance: 1.0,
             one_loop: false,
+            smoothing: 0.0,
             starts: 0,
             gap: None,
         },

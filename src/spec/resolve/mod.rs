@@ -127,7 +127,7 @@ fn modelled(
     let monte_carlo = monte_carlo::resolve(raw_monte_carlo, &problem, &family, &sampler)?;
     let raw_predict = raw.predict.get_or_insert_default();
     let setting = predict::Setting {
-        dim: problem.dim(),
+        problem: &problem,
         family: &family,
         training: training.as_ref(),
         sampler: &sampler,

@@ -8,7 +8,8 @@ use crate::experiment::{
     Start, StatisticsKind,
 };
 use crate::family::Family;
-use crate::problem::Training;
+use crate::problem::{Problem, Training};
+use crate::rivals::SmoothedScore;
 use crate::spec::error::Fault;
 use crate::spec::fields::{refuse, refuse_inapplicable};
 use crate::spec::path::FieldPath;
@@ -22,7 +23,7 @@ const TOLERANCE: f64 = 0.02;
 /// What decides which methods apply.
 #[derive(Clone, Copy)]
 pub(super) struct Setting<'a> {
-    pub dim: usize,
+    pub problem: &'a Problem,
     pub family: &'a Family,
     pub training: Option<&'a Training>,
     pub sampler: &'a SamplerOptions,
@@ -42,12 +43,13 @@ pub(super) fn resolve(
             tree,
             &path,
             "model.kind = \"naive\"",
-            &["methods", "starts"],
+            &["methods", "smoothing", "starts"],
         )?;
         let methods = methods(raw, setting, None)?;
         return Ok(PredictOptions {
             statistics: None,
             starts: starts(raw, &methods)?,
+            smoothing: smoothing(raw, &methods, setting.problem)?,
             methods,
             draws: count("predict.draws", DRAWS, 2, u64::MAX)?,
             particles: monte_carlo.particles,
@@ -64,6 +66,7 @@ pub(super) fn resolve(
     }
     let starts = starts(raw, &methods)?;
     let gap = gap(raw, &methods, output)?;
+    let smoothing = smoothing(raw, &methods, setting.problem)?;
     let draws = *raw.draws.get_or_insert(DRAWS);
     let least = match monte_carlo.start {
         Start::Stratified => 32,
@@ -92,6 +95,7 @@ pub(super) fn resolve(
         tolerance,
         one_loop,
         starts,
+        smoothing,
         gap,
     })
 }
@@ -110,6 +114,31 @@ fn starts(raw: &mut RawPredict, methods: &[Method]) -> Result<usize, Fault> {
     }
     let starts = *raw.starts.get_or_insert(STARTS);
     count("predict.starts", starts, 8, 100_000)
+}
+
+/// The width that the score is smoothed by; of no meaning without the method.
+fn smoothing(raw: &mut RawPredict, methods: &[Method], problem: &Problem) -> Result<f64, Fault> {
+    let path = FieldPath::of("predict.smoothing");
+    if !methods.contains(&Method::SmoothedScore) {
+        return match raw.smoothing {
+            Some(_) => Err(Fault::value(path)
+                .allowed("nothing without the method \"smoothed-score\", which it belongs to")),
+            None => Ok(0.0),
+        };
+    }
+    let Some(width) = raw
+        .smoothing
+        .or_else(|| SmoothedScore::default_width(problem))
+    else {
+        return Err(Fault::at(
+            path,
+            "nothing, and data without a distance between neighbours",
+        )
+        .allowed("a finite number > 0"));
+    };
+    check("predict.smoothing", width > 0.0)?;
+    raw.smoothing = Some(width);
+    Ok(width)
 }
 
 fn gap(
@@ -171,7 +200,7 @@ fn default_statistics(raw: &RawPredict, one_loop: bool) -> StatisticsKind {
     let served = |methods: &Vec<Method>| {
         methods
             .iter()
-            .all(|m| matches!(m, Method::MeanField | Method::GaussianField))
+            .all(|m| m.is_rival() || matches!(m, Method::MeanField | Method::GaussianField))
     };
     if !one_loop && raw.methods.as_ref().is_none_or(served) {
         StatisticsKind::QuenchedLayer
@@ -184,17 +213,28 @@ fn default_statistics(raw: &RawPredict, one_loop: bool) -> StatisticsKind {
 fn applicable(setting: &Setting<'_>, statistics: Option<StatisticsKind>) -> (Vec<Method>, String) {
     let (methods, because) = on_the_line(setting.family, setting.sampler, statistics);
     // Saddles are found on the line, the Fokker-Planck equation is solved up to the plane.
-    let dim = setting.dim;
+    let dim = setting.problem.dim();
     let solved = |m: &Method| match m {
         Method::Saddle => dim == 1,
         Method::FokkerPlanck => dim <= 2,
         _ => true,
     };
-    let methods = methods.iter().copied().filter(solved).collect();
+    let own = methods.iter().copied().filter(solved);
+    let methods = own.chain(rivals(setting)).collect();
     match dim {
         1 => (methods, because),
         _ => (methods, format!("D = {dim}, {because}")),
     }
+}
+
+/// The rival theories: of the flow, and of models that are trained on a number of points.
+fn rivals(setting: &Setting<'_>) -> impl Iterator<Item = Method> {
+    let flows = setting.sampler.process == Process::PfOde;
+    // A mean and a covariance need two points.
+    let trained = setting.training.is_some_and(|t| t.clean_points() >= 2);
+    Method::ALL.into_iter().filter(move |method| {
+        flows && method.is_rival() && (trained || *method != Method::LinearRmt)
+    })
 }
 
 /// The same whatever the dimension.
@@ -277,8 +317,8 @@ fn methods(
         ));
     }
     let methods = raw.methods.get_or_insert_with(|| {
-        let unasked = |m: &&Method| **m != Method::Saddle;
-        applicable.iter().filter(unasked).copied().collect()
+        let asked_for = |m: &&Method| **m != Method::Saddle && !m.is_rival();
+        applicable.iter().filter(asked_for).copied().collect()
     });
     check("predict.methods", !methods.is_empty())?;
     for (i, method) in methods.iter().enumerate() {
@@ -304,7 +344,7 @@ fn check_one_loop(methods: &[Method], setting: &Setting<'_>) -> Result<(), Fault
             "false without the method \"semiclassical\", which the correction belongs to",
         ));
     }
-    if setting.dim > 1 {
+    if setting.problem.dim() > 1 {
         return Err(Fault::value(path).allowed("false in more than one dimension"));
     }
     if !matches!(setting.sampler.scheme, Scheme::Euler | Scheme::Ddim) {

@@ -1,0 +1,128 @@
+//! The densities that rival theories predict.
+
+use super::{LinearScore, Sample, SmoothedScore};
+use crate::compare::total_variation;
+use crate::density::{
+    DensityError, Ensemble, Estimate, Generator, Masses, cloud_density, cloud_estimate,
+    mapped_cloud, mean_field,
+};
+use crate::experiment::{Experiment, Method};
+use crate::family::Denoiser;
+use crate::numerics::linalg;
+use crate::numerics::normal;
+use nalgebra::DMatrix;
+
+/// Evaluations of one component that a point of a cloud may cost, and the least points of a cloud.
+const EVALUATIONS: usize = 1 << 27;
+const FEWEST_POINTS: usize = 512;
+/// Components times nodes of the smoothed score's average in D >= 2, and the bounds on the nodes.
+const NODE_EVALUATIONS: usize = 1 << 17;
+const FEWEST_NODES: usize = 64;
+const MOST_NODES: usize = 512;
+
+/// The density of the rival theory `method`, which needs the PF-ODE; in D >= 2 with the cloud that it was read off. `None` where
+/// the method is no rival's.
+///
+/// # Errors
+/// Where a trajectory or a factorisation fails.
+pub fn rival_density(
+    experiment: &Experiment,
+    method: Method,
+    seed: u64,
+) -> Result<Option<(Estimate, Option<Ensemble>)>, DensityError> {
+    let problem = &experiment.problem;
+    let generator = Generator::new(experiment);
+    match method {
+        Method::GaussianScore => {
+            let score = LinearScore::gaussian(problem)?;
+            gaussian(experiment, &generator, &score, seed).map(Some)
+        }
+        Method::LinearRmt => {
+            let Some(training) = &experiment.training else {
+                return Ok(None);
+            };
+            let score = LinearScore::trained(problem, Sample::FittedMean(training.clean_points()))?;
+            pushed(experiment, &generator, &score, usize::MAX, seed).map(Some)
+        }
+        Method::SmoothedScore => smoothed(experiment, &generator, seed).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The push-forward of the sampler's start through a denoiser.
+fn pushed<M: Denoiser>(
+    experiment: &Experiment,
+    generator: &Generator<'_>,
+    model: &M,
+    points: usize,
+    seed: u64,
+) -> Result<(Estimate, Option<Ensemble>), DensityError> {
+    let problem = &experiment.problem;
+    if problem.dim() == 1 {
+        let (estimate, _) = mean_field(problem, generator.flow(), model, generator.bins())?;
+        return Ok((estimate, None));
+    }
+    let cloud = cloud_density(generator, model, points, seed)?;
+    Ok((cloud_estimate(&cloud), Some(cloud)))
+}
+
+/// A Gaussian in closed form, without the steps of a sampler.
+fn gaussian(
+    experiment: &Experiment,
+    generator: &Generator<'_>,
+    score: &LinearScore,
+    seed: u64,
+) -> Result<(Estimate, Option<Ensemble>), DensityError> {
+    let problem = &experiment.problem;
+    let sigma = problem.diffusion.sigma(problem.t_max);
+    let (mean, stds) = score.carried(problem.t_max, problem.t_min, sigma);
+    if problem.dim() == 1 {
+        // Without a width all the mass is at the mean.
+        let width = stds[0].max(f64::MIN_POSITIVE);
+        let masses = Masses::from_cdf(generator.bins(), |x| normal::cdf((x - mean[0]) / width));
+        let errors = Vec::new();
+        return Ok((Estimate { masses, errors }, None));
+    }
+    let stretch = DMatrix::from_fn(stds.len(), stds.len(), |i, k| {
+        score.axes()[(i, k)] * stds[k] / sigma
+    });
+    // Points are rows: x -> x (U diag(std/sigma) U^T) + mean.
+    let map = linalg::multiply(
+        linalg::view(&stretch),
+        linalg::view(score.axes()).transpose(),
+    );
+    let cloud = mapped_cloud(generator, seed, |x| {
+        let n = x.len() / mean.len();
+        let moved = {
+            let rows = faer::MatRef::from_column_major_slice(&*x, n, mean.len());
+            linalg::multiply(rows, linalg::view(&map))
+        };
+        for ((x, column), m) in x.chunks_exact_mut(n).zip(moved.column_iter()).zip(&mean) {
+            for (x, v) in x.iter_mut().zip(&column) {
+                *x = m + v;
+            }
+        }
+    })?;
+    Ok((cloud_estimate(&cloud), Some(cloud)))
+}
+
+fn smoothed(
+    experiment: &Experiment,
+    generator: &Generator<'_>,
+    seed: u64,
+) -> Result<(Estimate, Option<Ensemble>), DensityError> {
+    let problem = &experiment.problem;
+    let components = problem.data.components().len();
+    let nodes = (NODE_EVALUATIONS / components).clamp(FEWEST_NODES, MOST_NODES);
+    let points = (EVALUATIONS / (components * nodes)).max(FEWEST_POINTS);
+    let width = experiment.predict.smoothing;
+    let fine = SmoothedScore::new(problem, width, nodes);
+    let (mut estimate, cloud) = pushed(experiment, generator, &fine, points, seed)?;
+    if cloud.is_some() {
+        let coarse = SmoothedScore::new(problem, width, nodes / 2);
+        let (half, _) = pushed(experiment, generator, &coarse, points, seed)?;
+        let change = total_variation(&estimate.masses, &half.masses);
+        estimate.errors.push(("smoothing", change));
+    }
+    Ok((estimate, cloud))
+}
