@@ -356,6 +356,7 @@ fn d11_8_shape_of_the_end_points_against_draws() {
     let flow = ddim(&problem);
     let shape = gaussianity(&problem, &family, &flow, &equivalent, training.samples).unwrap();
 
+    let sigma = problem.diffusion.sigma(problem.t_max);
     let starts: Vec<f64> = (0..24)
         .map(|i| sigma * vkernel::numerics::normal::quantile((f64::from(i) + 0.5) / 24.0))
         .collect();
