@@ -98,7 +98,6 @@ fn sampling(c: &mut Criterion) {
         weights: &weights,
     };
     let generator = Generator::new(&experiment);
-    let sigma = experiment.problem.diffusion.sigma(experiment.problem.t_max);
     let bins = Bins {
         low: -1.5,
         high: 1.5,
@@ -106,15 +105,7 @@ fn sampling(c: &mut Criterion) {
     };
     let mut group = c.benchmark_group("sampling");
     group.bench_function("push-forward", |b| {
-        b.iter(|| {
-            PushForward::new(
-                generator.flow(),
-                &model,
-                sigma,
-                &bins,
-                Refinement::ensemble(256),
-            )
-        })
+        b.iter(|| PushForward::new(generator.flow(), &model, &bins, Refinement::ensemble(256)))
     });
     let x: Vec<f64> = (0..4096)
         .map(|i| -2.0 + 4.0 * (i as f64 * 0.618).fract())

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::family::Family;
 use crate::histogram::Bins;
-use crate::problem::{Problem, Training};
+use crate::problem::{Problem, StartLaw, Training};
 use crate::readout::Readout;
 
 /// How one trajectory is integrated.
@@ -44,7 +44,7 @@ pub enum Spacing {
 pub enum Process {
     /// The probability-flow ODE.
     PfOde,
-    /// dx = [beta x + (1+h) D s] dtau + sqrt(2 h D) dW, h > 0.
+    /// dx = [beta x + (1+h) D s] dtau + sqrt(2 h D) dW, h >= 0 (0: the probability flow, step by step).
     ReverseSde { churn: f64 },
 }
 
@@ -58,6 +58,8 @@ pub struct SamplerOptions {
     pub grid: Spacing,
     /// Relative and absolute error per step (`Adaptive` only).
     pub tolerance: f64,
+    /// Law of x_T.
+    pub start: StartLaw,
 }
 
 /// Statistics of the weights that the densities are built on.
@@ -175,7 +177,7 @@ impl PredictOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Start {
-    /// Stratified quantiles of N(0, sigma_T^2), pushed forward as a density (PF-ODE on the line only).
+    /// Stratified quantiles of the law of x_T, pushed forward as a density (PF-ODE on the line only).
     Stratified,
     /// Independent random x_T.
     Random,

@@ -42,7 +42,7 @@
 //! use vkernel::density::{Bins, mean_field, noised_data};
 //! use vkernel::experiment::{Process, SamplerOptions, Scheme, Spacing};
 //! use vkernel::family::ExactDenoiser;
-//! use vkernel::problem::{Data, Diffusion, Problem};
+//! use vkernel::problem::{Data, Diffusion, Problem, StartLaw};
 //! use vkernel::sampler::PfOde;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -58,10 +58,11 @@
 //!     steps: 1,
 //!     grid: Spacing::Log,
 //!     tolerance: 1e-8,
+//!     start: StartLaw::Normal,
 //! };
 //! let bins = Bins { low: -2.0, high: 2.0, count: 40 };
 //! let flow = PfOde::new(&problem, &sampler);
-//! let (density, _) = mean_field(&problem, &flow, &ExactDenoiser { problem: &problem }, &bins)?;
+//! let (density, _) = mean_field(&flow, &ExactDenoiser { problem: &problem }, &bins)?;
 //! let data = noised_data(&problem, problem.t_min, &bins);
 //! assert!(vkernel::compare::total_variation(&density.masses, &data) < 1e-3);
 //! # Ok(())

@@ -614,7 +614,10 @@ fn names() {
         ),
         (
             "method of another sampler",
-            base_with("kind = \"pf-ode\"", "kind = \"reverse-sde\""),
+            base_with(
+                "kind = \"pf-ode\"\nscheme = \"ddim\"",
+                "kind = \"reverse-sde\"\nscheme = \"heun\"",
+            ),
         ),
         ("unknown variable", base_with("of = \"x1\"", "of = \"x2\"")),
         (
@@ -849,14 +852,25 @@ fn values() {
         ),
         ("no steps", base_with("steps = 80", "steps = 0")),
         (
-            "no churn",
-            base_with("kind = \"pf-ode\"", "kind = \"reverse-sde\"\nchurn = 0"),
+            "negative churn",
+            base_with("kind = \"pf-ode\"", "kind = \"reverse-sde\"\nchurn = -0.5"),
         ),
         (
             "scheme of the SDE",
             base_with(
                 "kind = \"pf-ode\"\nscheme = \"ddim\"",
-                "kind = \"reverse-sde\"\nscheme = \"heun\"",
+                "kind = \"reverse-sde\"\nscheme = \"adaptive\"",
+            ),
+        ),
+        (
+            "an unknown start",
+            base_with("steps = 80", "start = \"uniform\""),
+        ),
+        (
+            "a gap from the noised data",
+            base_with("steps = 80", "start = \"noised\"").replace(
+                "methods = [\"mean-field\"]",
+                "statistics = \"equivalent\"\nmethods = [\"saddle\"]\ngap = [0.3, 0.7]",
             ),
         ),
         (
@@ -864,8 +878,10 @@ fn values() {
             format!("{NAIVE}kappa = 0.1\n[sampler]\nscheme = \"ddim\"\n"),
         ),
         (
-            "SDE with proxy noise",
-            format!("{NAIVE}kappa = 0.1\n[sampler]\nkind = \"reverse-sde\"\n"),
+            "saddle without noise",
+            format!(
+                "{NAIVE}[sampler]\nkind = \"reverse-sde\"\nchurn = 0\n[predict]\nmethods = [\"saddle\"]\n"
+            ),
         ),
         (
             "tolerance",
@@ -1037,8 +1053,11 @@ fn more_dimensions() {
             naive("[[0.0, 1.0, 2.0]]", "[sampler]\nkind = \"reverse-sde\"\n"),
         ),
         (
-            "mean field of the reverse SDE",
-            plane("kind = \"pf-ode\"", "kind = \"reverse-sde\""),
+            "reverse SDE in the plane from the noised data",
+            naive(
+                "[[0.0, 1.0]]",
+                "[sampler]\nkind = \"reverse-sde\"\nstart = \"noised\"\n",
+            ),
         ),
         ("no variables", plane("of = \"x1\"", "of = []")),
         (

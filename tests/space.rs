@@ -15,7 +15,9 @@ use vkernel::family::features::{
 use vkernel::family::{Linear, LinearDenoiser};
 use vkernel::monte_carlo::{Trainer, model_rng};
 use vkernel::numerics::elementary;
-use vkernel::problem::{Data, Diffusion, Objective, Prediction, Problem, Training, Weighting};
+use vkernel::problem::{
+    Data, Diffusion, Objective, Prediction, Problem, StartLaw, Training, Weighting,
+};
 use vkernel::sampler::PfOde;
 
 fn rng(seed: u64) -> ChaCha8Rng {
@@ -381,6 +383,7 @@ fn one_panel_of_figure_3() {
         steps: 30,
         grid: Spacing::Uniform,
         tolerance: 1e-8,
+        start: StartLaw::Normal,
     };
     let flow = PfOde::new(&problem, &sampler);
     type Make = fn(usize, f64, f64) -> FeatureSet;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use vkernel::experiment::{Experiment, Method, Process, Scheme, Spacing, Start, StatisticsKind};
 use vkernel::family::Family;
-use vkernel::problem::{Diffusion, Objective, Prediction, Weighting};
+use vkernel::problem::{Diffusion, Objective, Prediction, StartLaw, Weighting};
 use vkernel::spec::{Format, Spec, SpecError, load, parse, spec_schema};
 
 /// The spec of the documentation.
@@ -199,8 +199,26 @@ fn defaults_that_depend_on_the_setting() {
         "{SHORT}[sampler]\nkind = \"reverse-sde\"\nchurn = 0.5\n"
     ));
     assert_eq!(sde.sampler.process, Process::ReverseSde { churn: 0.5 });
-    assert_eq!(sde.predict.methods, [Method::GaussianField]);
+    assert_eq!(
+        sde.predict.methods,
+        [Method::MeanField, Method::GaussianField]
+    );
     assert_eq!(sde.monte_carlo.start, Start::Random);
+    // A step of several stages is no map with noise after it.
+    let heun = only(&format!(
+        "{SHORT}[sampler]\nkind = \"reverse-sde\"\nscheme = \"heun\"\n"
+    ));
+    assert_eq!(heun.predict.methods, [Method::GaussianField]);
+
+    assert_eq!(sde.sampler.start, StartLaw::Normal);
+    for (name, law) in [
+        ("normal", StartLaw::Normal),
+        ("standard", StartLaw::Standard),
+        ("noised", StartLaw::Noised),
+    ] {
+        let spec = only(&format!("{SHORT}[sampler]\nstart = \"{name}\"\n"));
+        assert_eq!(spec.sampler.start, law);
+    }
 
     let adaptive = only(&format!("{SHORT}[sampler]\nscheme = \"adaptive\"\n"));
     assert_eq!(adaptive.sampler.tolerance, 1e-8);

@@ -18,7 +18,7 @@ pub(super) const CLOUDS: u64 = 16;
 /// Points of each.
 pub(super) const CLOUD_POINTS: usize = 1 << 14;
 
-/// N(0, sigma_T^2 I) carried through one denoiser: as [`super::mean_field`] on the line. `points` bounds the size of each
+/// The law of x_T carried through one denoiser: as [`super::mean_field`] on the line. `points` bounds the size of each
 /// cloud where the denoiser is costly.
 pub fn cloud_density<M: Denoiser>(
     generator: &Generator<'_>,

@@ -12,8 +12,8 @@ use super::remap::{Slopes, remap};
 use super::{Bins, DensityError, Estimate, Masses};
 use crate::action::white::WhiteNoise;
 use crate::compare::total_variation;
-use crate::numerics::normal;
-use crate::problem::{LinePosterior, Problem};
+use crate::problem::{LinePosterior, Problem, StartDensity};
+use crate::sampler::churned_drift;
 
 /// Total variation between two resolutions below which the solution has converged.
 const CONVERGED: f64 = 5e-4;
@@ -36,17 +36,18 @@ pub struct FokkerPlanck {
     pub steps: usize,
 }
 
-/// Solves from N(0, sigma_T^2) at t_max to t_min, refining grid and step together until the binned density settles.
+/// Solves from the law `start` at t_max to t_min, refining grid and step together until the binned density settles.
 pub fn fokker_planck(
     problem: &Problem,
     noise: WhiteNoise,
+    start: &StartDensity,
     bins: &Bins,
 ) -> Result<FokkerPlanck, DensityError> {
     let mut cells = COARSEST;
-    let mut before = Solver::new(problem, noise, cells, cells / 2).solve();
+    let mut before = Solver::new(problem, noise, start, cells).solve();
     loop {
         cells *= 2;
-        let now = Solver::new(problem, noise, cells, cells / 2).solve();
+        let now = Solver::new(problem, noise, start, cells).solve();
         let masses = now.binned(bins);
         let change = total_variation(&masses, &before.binned(bins));
         if change <= CONVERGED || cells >= FINEST {
@@ -86,6 +87,7 @@ impl Grid {
 struct Solver<'a> {
     problem: &'a Problem,
     noise: WhiteNoise,
+    start: &'a StartDensity,
     cells: usize,
     times: Vec<f64>,
 }
@@ -97,29 +99,26 @@ struct Solution {
 }
 
 impl<'a> Solver<'a> {
-    fn new(problem: &'a Problem, noise: WhiteNoise, cells: usize, steps: usize) -> Self {
+    fn new(problem: &'a Problem, noise: WhiteNoise, start: &'a StartDensity, cells: usize) -> Self {
         Self {
             problem,
             noise,
+            start,
             cells,
             times: crate::sampler::time_grid(
                 crate::experiment::Spacing::Log,
                 problem.t_max,
                 problem.t_min,
-                steps,
+                cells / 2,
             ),
         }
     }
 
     fn solve(&self) -> Solution {
-        let sigma = self.problem.diffusion.sigma(self.problem.t_max);
         let mut grid = self.grid(self.times[0]);
         let mut masses = Vec::with_capacity(self.cells);
         for i in 0..self.cells {
-            masses.push(interval_mass(
-                grid.edge(i) / sigma,
-                grid.edge(i + 1) / sigma,
-            ));
+            masses.push(self.start.mass(grid.edge(i), grid.edge(i + 1)));
         }
         // What lies outside the first grid (1e-18) is spread over it. By a factor: rounding could make a difference negative.
         let inside: f64 = masses.iter().sum();
@@ -136,15 +135,15 @@ impl<'a> Solver<'a> {
     }
 
     fn grid(&self, t: f64) -> Grid {
-        let start = self.problem.diffusion.sigma(self.problem.t_max);
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for (centre, std) in LinePosterior::new(self.problem, t).marginals() {
             low = low.min(centre - REACH * std);
             high = high.max(centre + REACH * std);
         }
         if t == self.problem.t_max {
-            low = low.min(-REACH * start);
-            high = high.max(REACH * start);
+            let (first, last) = self.start.interval(REACH);
+            low = low.min(first);
+            high = high.max(last);
         }
         Grid {
             low,
@@ -153,23 +152,16 @@ impl<'a> Solver<'a> {
         }
     }
 
-    /// Drift beta x + (1+h) D s and noise strength a = kappa D C D + 2 h D.
+    /// Drift beta x + (1+h) D s and noise strength a = kappa (1+h)^2 D C D + 2 h D: the proxy score's noise enters wherever the
+    /// score does (D23.12).
     fn coefficients(&self, posterior: &LinePosterior, t: f64, x: f64) -> (f64, f64) {
-        let diffusion = &self.problem.diffusion;
-        let (a, b) = diffusion.denoiser_drift(t);
+        let (a, b, rate) = churned_drift(&self.problem.diffusion, t, self.noise.churn);
         let m = posterior.at(x);
-        let mut drift = a * x + b * m.mean;
-        let mut strength = 0.0;
-        if self.noise.churn > 0.0 {
-            let d = diffusion.diffusion_coefficient(t);
-            drift += self.noise.churn * d * m.score;
-            strength += 2.0 * self.noise.churn * d;
-        }
-        if self.noise.kappa > 0.0 {
-            // D alpha/sigma^2 = b: the proxy score's noise enters through the denoiser's coefficient.
-            strength += self.noise.kappa * b * b * m.variance;
-        }
-        (drift, strength)
+        let proxy = match self.noise.kappa {
+            0.0 => 0.0,
+            kappa => kappa * b * b * m.variance,
+        };
+        (a * x + b * m.mean, proxy + 2.0 * rate)
     }
 
     /// One step of the drift alone: edges move along the flow (midpoint rule), the cumulative distribution with them.
@@ -239,14 +231,5 @@ impl Solution {
             masses.spread(bins, self.grid.edge(i), self.grid.edge(i + 1), *m);
         }
         masses
-    }
-}
-
-/// Normal mass of an interval, from whichever tail is more accurate.
-pub(super) fn interval_mass(a: f64, b: f64) -> f64 {
-    if a > 0.0 {
-        normal::cdf(-a) - normal::cdf(-b)
-    } else {
-        normal::cdf(b) - normal::cdf(a)
     }
 }

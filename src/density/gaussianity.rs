@@ -2,7 +2,6 @@
 
 use super::{DensityError, flow_tangents};
 use crate::family::Linear;
-use crate::numerics::normal;
 use crate::problem::Problem;
 use crate::sampler::PfOde;
 use crate::statistics::{Equivalent, Measure};
@@ -32,8 +31,7 @@ pub fn gaussianity(
     samples: usize,
 ) -> Result<Gaussianity, DensityError> {
     let p = samples as f64;
-    let sigma = problem.diffusion.sigma(problem.t_max);
-    let starts: Vec<f64> = normal::strata(STARTS).map(|z| sigma * z).collect();
+    let starts: Vec<f64> = flow.start().strata(STARTS).collect();
     let tangents = flow_tangents(problem, family, flow, &equivalent.weights, &starts)?;
     let (population, solution) = (&equivalent.population, &equivalent.coarse);
     let weights = population.weights();

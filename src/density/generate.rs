@@ -1,5 +1,7 @@
 //! The density that one given model generates.
 
+use std::cell::RefCell;
+
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 
@@ -8,7 +10,7 @@ use crate::experiment::{Experiment, Process, Scheme, Start};
 use crate::family::Denoiser;
 use crate::numerics::low_discrepancy::ScrambledSobol;
 use crate::numerics::normal;
-use crate::problem::Problem;
+use crate::problem::{Problem, StartDensity};
 use crate::readout::{Reading, Readout};
 use crate::sampler::{PfOde, reverse_sde, time_grid};
 
@@ -104,13 +106,22 @@ impl<'a> Generator<'a> {
         &self.flow
     }
 
+    /// Churn h of the reverse SDE, 0 for the probability flow.
+    pub fn churn(&self) -> f64 {
+        match self.process {
+            Process::PfOde => 0.0,
+            Process::ReverseSde { churn } => churn,
+        }
+    }
+
     /// The node times.
     pub fn times(&self) -> &[f64] {
         &self.times
     }
 
-    fn sigma_start(&self) -> f64 {
-        self.problem.diffusion.sigma(self.problem.t_max)
+    /// Law of x_T.
+    pub fn start_density(&self) -> &StartDensity {
+        self.flow.start()
     }
 
     /// Samples the model.
@@ -127,7 +138,6 @@ impl<'a> Generator<'a> {
                 let push = PushForward::new(
                     &self.flow,
                     model,
-                    self.sigma_start(),
                     self.bins(),
                     Refinement::ensemble(self.particles),
                 )?;
@@ -173,12 +183,9 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// Independent x_T ~ N(0, sigma_T^2).
+    /// Independent x_T, D = 1.
     pub fn random_starts<R: Rng + ?Sized>(&self, rng: &mut R) -> Vec<f64> {
-        let sigma = self.sigma_start();
-        (0..self.particles)
-            .map(|_| sigma * rng.sample::<f64, _>(StandardNormal))
-            .collect()
+        Starts::random(self).block(0, self.particles, rng)
     }
 
     /// In D >= 2: trajectories of the process.
@@ -268,39 +275,46 @@ impl Generated {
     }
 }
 
-/// Starts x_T ~ N(0, sigma_T^2 I) in D >= 2.
-struct Starts {
+/// Starts x_T, independent or from a low-discrepancy sequence.
+struct Starts<'a> {
     dim: usize,
-    sigma: f64,
+    law: &'a StartDensity,
     /// In place of independent starts.
     sequence: Option<ScrambledSobol>,
 }
 
-impl Starts {
-    fn new<R: Rng + ?Sized>(generator: &Generator<'_>, rng: &mut R) -> Self {
-        let dim = generator.readout.dim();
-        Self {
-            dim,
-            sigma: generator.sigma_start(),
-            sequence: match generator.start {
-                Start::Stratified => Some(ScrambledSobol::new(rng)),
-                Start::Random => None,
+impl<'a> Starts<'a> {
+    fn new<R: Rng + ?Sized>(generator: &'a Generator<'_>, rng: &mut R) -> Self {
+        match generator.start {
+            Start::Stratified => Self {
+                sequence: Some(ScrambledSobol::new(rng)),
+                ..Self::random(generator)
             },
+            Start::Random => Self::random(generator),
+        }
+    }
+
+    fn random(generator: &'a Generator<'_>) -> Self {
+        Self {
+            dim: generator.readout.dim(),
+            law: generator.start_density(),
+            sequence: None,
         }
     }
 
     /// Starts `first..first + count`, coordinate-major.
     fn block<R: Rng + ?Sized>(&self, first: usize, count: usize, rng: &mut R) -> Vec<f64> {
-        let mut x = Vec::with_capacity(self.dim * count);
-        for i in 0..self.dim {
-            x.extend((first..first + count).map(|k| {
-                let z = match &self.sequence {
-                    Some(sequence) => normal::quantile(sequence.coordinate(i, k as u64)),
-                    None => rng.sample::<f64, _>(StandardNormal),
-                };
-                self.sigma * z
-            }));
-        }
-        x
+        let rng = RefCell::new(rng);
+        let uniform =
+            |i: usize, k: usize| self.sequence.map(|s| s.coordinate(i, (first + k) as u64));
+        self.law.points(
+            self.dim,
+            count,
+            |k| uniform(self.dim, k).unwrap_or_else(|| rng.borrow_mut().random()),
+            |i, k| match uniform(i, k) {
+                Some(u) => normal::quantile(u),
+                None => rng.borrow_mut().sample(StandardNormal),
+            },
+        )
     }
 }

@@ -18,21 +18,19 @@ pub fn noised_data(problem: &Problem, t: f64, bins: &Bins) -> Masses {
     })
 }
 
-/// N(0, sigma_T^2) carried through one denoiser: with the mean weights, the limit V -> 0 of the path integral;
+/// The law of x_T carried through one denoiser: with the mean weights, the limit V -> 0 of the path integral;
 /// with the exact denoiser, memorisation.
 pub fn mean_field<M: Denoiser + ?Sized>(
-    problem: &Problem,
     flow: &PfOde,
     model: &M,
     bins: &Bins,
 ) -> Result<(Estimate, PushForward), DensityError> {
-    let sigma = problem.diffusion.sigma(problem.t_max);
-    let fine = PushForward::new(flow, model, sigma, bins, Refinement::SINGLE)?;
+    let fine = PushForward::new(flow, model, bins, Refinement::SINGLE)?;
     let coarse = Refinement {
         quantiles: Refinement::SINGLE.quantiles / 2,
         rounds: Refinement::SINGLE.rounds - 1,
     };
-    let coarse = PushForward::new(flow, model, sigma, bins, coarse)?;
+    let coarse = PushForward::new(flow, model, bins, coarse)?;
     let change = crate::compare::total_variation(&fine.masses, &coarse.masses);
     let estimate = Estimate {
         masses: fine.masses.clone(),

@@ -1,5 +1,6 @@
 //! Density solvers: from the statistics of the learned score to the density it typically generates.
 
+mod chain;
 mod cloud;
 mod ensemble;
 mod fokker_planck;
@@ -15,8 +16,10 @@ mod remap;
 mod saddle;
 mod sample_sum_field;
 mod semiclassical;
+mod start_weights;
 mod white_saddle;
 
+pub use chain::{Chain, ChainDensity};
 pub use cloud::{cloud_density, cloud_estimate, mapped_cloud, noised_cloud};
 pub use ensemble::{Ensemble, Member};
 pub use fokker_planck::{FokkerPlanck, fokker_planck};
@@ -37,6 +40,7 @@ pub use semiclassical::{
     FlowTangents, LARGE_PARAMETER, LoopReport, LoopTerms, Semiclassical, flow_tangents, loop_terms,
     semiclassical, semiclassical_cloud,
 };
+pub use start_weights::{StartWeights, basin_weights, posterior_weights};
 pub use white_saddle::{WhiteSaddle, white_saddle};
 
 pub use crate::action::white::WhiteNoise;
@@ -71,6 +75,8 @@ pub enum DensityError {
     Optimum { message: String },
     #[error("the loop corrections need a one-stage scheme (sampler.scheme = euler or ddim)")]
     OneLoopScheme,
+    #[error("the white-noise action needs a one-stage scheme (sampler.scheme = euler or ddim)")]
+    WhiteScheme,
     #[error("there is no noise to expand in (kappa = 0 and churn = 0)")]
     WithoutNoise,
     #[error(

@@ -1,8 +1,8 @@
-//! The density that one deterministic map x_T -> x_0 makes of N(0, sigma_T^2).
+//! The density that one deterministic map x_T -> x_0 makes of the law of x_T.
 
 use super::{Bins, Masses};
 use crate::family::Denoiser;
-use crate::numerics::normal;
+use crate::problem::StartDensity;
 use crate::sampler::{PfOde, SamplerError};
 
 /// How finely the map is resolved.
@@ -49,18 +49,21 @@ pub struct PushForward {
 }
 
 impl PushForward {
-    /// Integrates stratified quantiles of x_T ~ N(0, sigma_start^2), refines where the map is steep (basin boundaries),
+    /// Integrates stratified quantiles of x_T, refines where the map is steep (basin boundaries),
     /// and spreads the mass between neighbouring trajectories evenly between their ends.
     pub fn new<M: Denoiser + ?Sized>(
         flow: &PfOde,
         model: &M,
-        sigma_start: f64,
         bins: &Bins,
         refinement: Refinement,
     ) -> Result<Self, SamplerError> {
-        let mut nodes = integrate(flow, model, &start_nodes(sigma_start, refinement.quantiles))?;
+        let mut nodes = integrate(
+            flow,
+            model,
+            &start_nodes(flow.start(), refinement.quantiles),
+        )?;
         for _ in 0..refinement.rounds {
-            let added = cuts(&nodes, bins, sigma_start);
+            let added = cuts(&nodes, bins, flow.start());
             if added.is_empty() {
                 break;
             }
@@ -100,30 +103,27 @@ fn is_steep(a: &Node, b: &Node, bins: &Bins) -> bool {
 }
 
 /// Stratified quantiles, with a few more into each tail.
-fn start_nodes(sigma: f64, quantiles: usize) -> Vec<(f64, f64)> {
+fn start_nodes(law: &StartDensity, quantiles: usize) -> Vec<(f64, f64)> {
     let first = 0.5 / quantiles as f64;
     let tail = [512.0, 64.0, 8.0].map(|f| first / f);
     let middle = (0..quantiles).map(|i| (i as f64 + 0.5) / quantiles as f64);
-    let lower = tail.iter().map(|&u| (u, sigma * normal::quantile(u)));
-    let upper = tail
-        .iter()
-        .rev()
-        .map(|&u| (1.0 - u, -sigma * normal::quantile(u)));
+    let lower = tail.iter().map(|&u| (u, law.quantile(u)));
+    let upper = tail.iter().rev().map(|&u| (1.0 - u, law.upper_quantile(u)));
     lower
-        .chain(middle.map(|u| (u, sigma * normal::quantile(u))))
+        .chain(middle.map(|u| (u, law.quantile(u))))
         .chain(upper)
         .collect()
 }
 
 /// Three new starts inside every steep stretch.
-fn cuts(nodes: &[Node], bins: &Bins, sigma: f64) -> Vec<(f64, f64)> {
+fn cuts(nodes: &[Node], bins: &Bins, law: &StartDensity) -> Vec<(f64, f64)> {
     let mut starts = Vec::new();
     for pair in nodes.windows(2) {
         let (a, b) = (&pair[0], &pair[1]);
         if is_steep(a, b, bins) {
             for f in [0.25, 0.5, 0.75] {
                 let start = a.start + f * (b.start - a.start);
-                let u = normal::cdf(start / sigma);
+                let u = law.cdf(start);
                 if a.u < u && u < b.u {
                     starts.push((u, start));
                 }

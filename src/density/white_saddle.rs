@@ -10,8 +10,7 @@ use crate::action::white::{
 };
 use crate::compare::total_variation;
 use crate::experiment::Scheme;
-use crate::numerics::normal;
-use crate::problem::Problem;
+use crate::problem::{Problem, StartDensity};
 
 /// Actions above this are left out: exp(-30) is 1e-13.
 const CUTOFF: f64 = 30.0;
@@ -53,7 +52,7 @@ pub struct WhiteSaddle {
 
 /// Saddle-point density at the last of `times` of a sampler with the exact score and white noise that takes the steps
 /// between `times` (decreasing from t_max) with `scheme`, averaged over `starts` strata of
-/// x_T ~ N(0, sigma_T^2) (128 are plenty) and normalised for each. D = 1.
+/// x_T (128 are plenty) and normalised for each. D = 1.
 ///
 /// It is the density of the discrete sampler: what that has of discretisation error stays in.
 ///
@@ -65,6 +64,7 @@ pub fn white_saddle(
     noise: WhiteNoise,
     scheme: Scheme,
     times: &[f64],
+    start: &StartDensity,
     bins: &Bins,
     starts: usize,
 ) -> Result<WhiteSaddle, DensityError> {
@@ -72,8 +72,8 @@ pub fn white_saddle(
         return Err(DensityError::WithoutNoise);
     }
     let solver = Solver {
-        steps: score_steps(problem, scheme, times, noise),
-        sigma: problem.diffusion.sigma(problem.t_max),
+        steps: score_steps(problem, scheme, times, noise).ok_or(DensityError::WhiteScheme)?,
+        start,
         bins,
     };
     let starts = starts.max(1);
@@ -99,7 +99,7 @@ pub fn white_saddle(
     Ok(result)
 }
 
-/// Position (in standard deviations) and probability of one of `count` strata of the standard normal. Probability grows like
+/// Probability below the middle of one of `count` strata of the law of x_T, and that of the stratum. Probability grows like
 /// 3 s^2 - 2 s^3 with s = 0..1 uniform, so that the tails get their share of starts.
 fn stratum(i: usize, count: usize) -> (f64, f64) {
     let below = |k: f64| {
@@ -107,12 +107,12 @@ fn stratum(i: usize, count: usize) -> (f64, f64) {
         s * s * (3.0 - 2.0 * s)
     };
     let i = i as f64;
-    (normal::quantile(below(i + 0.5)), below(i + 1.0) - below(i))
+    (below(i + 0.5), below(i + 1.0) - below(i))
 }
 
 struct Solver<'a> {
     steps: Vec<ScoreStep>,
-    sigma: f64,
+    start: &'a StartDensity,
     bins: &'a Bins,
 }
 
@@ -129,8 +129,9 @@ impl Solver<'_> {
         let curves: Vec<(f64, f64, Result<ExtremalCurve, ExtremalError>)> = (0..starts)
             .into_par_iter()
             .map(|i| {
-                let (z, weight) = stratum(i, starts);
-                (self.sigma * z, weight, self.curve(self.sigma * z))
+                let (u, weight) = stratum(i, starts);
+                let start = self.start.quantile(u);
+                (start, weight, self.curve(start))
             })
             .collect();
         let mut sum = Average {

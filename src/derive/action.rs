@@ -4,7 +4,7 @@ use super::document::{Part, Section, s};
 use super::process::ProcessForms;
 use crate::experiment::{Experiment, Process, Scheme, Spacing, StatisticsKind};
 use crate::family::Family;
-use crate::problem::Prediction;
+use crate::problem::{Prediction, StartLaw};
 use crate::symbolic::Expr;
 
 /// What the path integral averages over.
@@ -116,7 +116,7 @@ fn coefficients(experiment: &Experiment, process: &ProcessForms) -> (Expr, Expr,
     let (alpha, sigma) = (&process.alpha, &process.sigma);
     let h = s("t") - s("s");
     let churn = match experiment.sampler.process {
-        Process::PfOde => None,
+        Process::PfOde | Process::ReverseSde { churn: 0.0 } => None,
         Process::ReverseSde { churn } => Some(Expr::from(churn)),
     };
     if experiment.sampler.scheme == Scheme::Euler {
@@ -152,6 +152,15 @@ pub(super) fn effective_sde(experiment: &Experiment) -> Section {
             "x' = -beta x - D s_avg(x, t) + xi(x, t), E[xi(x, t) xi(y, s)] = V(x, t; y, s)",
             r"\dot{x}_t = -\beta \, x_t - D \, s_{\mathrm{avg}}(x_t, t) + \xi(x_t, t), \qquad \mathbb{E}\left[\xi(x, t) \, \xi(y, s)\right] = V(x, t; y, s)",
         ),
+        Family::Naive(naive)
+            if naive.kappa > 0.0
+                && matches!(experiment.sampler.process, Process::ReverseSde { .. }) =>
+        {
+            (
+                "x' = -beta x - (1 + h) D score(x, t) + xi, E[xi xi'] = [kappa (1 + h)^2 D C D + 2 h D] delta(t - t') (Ito)",
+                r"\dot{x}_t = -\beta \, x_t - (1 + h) D \, s(x_t, t) + \xi_t, \qquad \mathbb{E}\left[\xi_t \xi_{t'}\right] = \left[\kappa \, (1 + h)^2 D C D + 2 h D\right] \delta(t - t')",
+            )
+        }
         Family::Naive(_) => (
             "x' = -beta x - D score(x, t) + xi, E[xi xi'] = kappa D C D delta(t - t') (Ito)",
             r"\dot{x}_t = -\beta \, x_t - D \, s(x_t, t) + \xi_t, \qquad \mathbb{E}\left[\xi_t \xi_{t'}\right] = \kappa \, D C D \, \delta(t - t')",
@@ -169,6 +178,13 @@ pub(super) fn effective_sde(experiment: &Experiment) -> Section {
     if experiment.predict.statistics == Some(StatisticsKind::QuenchedLayer) {
         parts.push(Part::text("With the quenched layer s_avg and V are conditional on the layer, and the density is the average over layers."));
     }
+    parts.push(Part::text(match experiment.sampler.start {
+        StartLaw::Normal => "It starts from x_T of the law N(0, sigma(t_max)^2).",
+        StartLaw::Standard => "It starts from x_T of the law N(0, 1).",
+        StartLaw::Noised => {
+            "It starts from the noised data, x_T = alpha(t_max) x_0 + sigma(t_max) xi."
+        }
+    }));
     if let Process::ReverseSde { churn } = experiment.sampler.process {
         parts.push(Part::text(format!(
             "The sampler is the reverse SDE with churn h = {churn:?}: the score enters 1 + h times, and there is white noise of strength 2 h D besides."

@@ -8,6 +8,7 @@ use rand_distr::StandardNormal;
 use crate::density::{Generated, Generator};
 use crate::family::Naive;
 use crate::problem::{CloudPosterior, LinePosterior, Problem};
+use crate::sampler::churned_drift;
 
 /// Independent trajectories, each Euler step with s + sqrt(kappa/h) (proxy score - s), the proxy score's x0 drawn from
 /// p(x0|x,t).
@@ -19,22 +20,24 @@ pub fn naive_member<R: Rng + ?Sized>(
 ) -> Generated {
     if problem.dim() > 1 {
         let reading = generator.read_blocks(rng, |x, rng| {
-            naive_trajectories(problem, naive, generator.times(), x, rng);
+            naive_trajectories(problem, naive, generator.churn(), generator.times(), x, rng);
             Ok::<(), Infallible>(())
         });
         let Ok(reading) = reading;
         return reading.into();
     }
     let mut x = generator.random_starts(rng);
-    naive_trajectories(problem, naive, generator.times(), &mut x, rng);
+    let churn = generator.churn();
+    naive_trajectories(problem, naive, churn, generator.times(), &mut x, rng);
     generator.count(&x)
 }
 
 /// Moves the positions `x` of n points in D dimensions (D n numbers, coordinate-major) along `times`, each as an independent
-/// trajectory of the naive family.
+/// trajectory of the naive family; with churn the score enters 1 + churn times, with its noise, and white noise besides.
 pub fn naive_trajectories<R: Rng + ?Sized>(
     problem: &Problem,
     naive: &Naive,
+    churn: f64,
     times: &[f64],
     x: &mut [f64],
     rng: &mut R,
@@ -42,13 +45,19 @@ pub fn naive_trajectories<R: Rng + ?Sized>(
     for w in times.windows(2) {
         let (t, h) = (w[0], w[0] - w[1]);
         let amplitude = (naive.kappa / h).sqrt();
-        // proxy score - s = (alpha/sigma^2)(x0 - E[x0|x]), and D alpha/sigma^2 = b.
-        let (a, b) = problem.diffusion.denoiser_drift(t);
+        // proxy score - s = (alpha/sigma^2)(x0 - E[x0|x]), and (1 + churn) D alpha/sigma^2 = b.
+        let (a, b, rate) = churned_drift(&problem.diffusion, t, churn);
         let drift = |x: f64, mean: f64, clean: f64| a * x + b * (mean + amplitude * (clean - mean));
         if problem.dim() == 1 {
             line_step(problem, t, h, drift, x, rng);
         } else {
             space_step(problem, t, h, drift, x, rng);
+        }
+        if rate > 0.0 {
+            let noise = (2.0 * rate * h).sqrt();
+            for x in x.iter_mut() {
+                *x += noise * rng.sample::<f64, _>(StandardNormal);
+            }
         }
     }
 }

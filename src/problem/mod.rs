@@ -1,6 +1,7 @@
 //! The problem: what is learned (data), how it is noised (diffusion), what the model regresses on
 //! (target) and how it is trained (training protocol).
 
+mod bridge;
 mod cloud;
 mod data;
 mod decisions;
@@ -8,9 +9,11 @@ mod diffusion;
 mod line;
 mod noise_share;
 mod schedule;
+mod start;
 mod target;
 mod training;
 
+pub use bridge::Bridge;
 pub use cloud::{CloudMoments, CloudPosterior};
 pub use data::{Component, Data, DataError};
 pub use decisions::{Decisions, mutual_information};
@@ -18,6 +21,7 @@ pub use diffusion::Diffusion;
 pub use line::{LineMoments, LinePosterior, TiltedMoments};
 pub use noise_share::{grid_points, noise_share};
 pub use schedule::{Schedule, TimeWeight};
+pub use start::{StartDensity, StartLaw};
 pub use target::{Posterior, Prediction, Regression, posterior};
 pub use training::{Objective, Samples, Training, Triple, Weighting};
 
@@ -28,7 +32,7 @@ pub struct Problem {
     pub diffusion: Diffusion,
     /// The cutoff epsilon: training times and the sampler end here.
     pub t_min: f64,
-    /// The sampler starts here, from N(0, sigma(t_max)^2 I).
+    /// The sampler starts here.
     pub t_max: f64,
 }
 

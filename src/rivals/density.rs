@@ -9,8 +9,6 @@ use crate::density::{
 use crate::experiment::{Experiment, Method};
 use crate::family::Denoiser;
 use crate::numerics::linalg;
-use crate::numerics::normal;
-use nalgebra::DMatrix;
 
 /// Evaluations of one component that a point of a cloud may cost, and the least points of a cloud.
 const EVALUATIONS: usize = 1 << 27;
@@ -59,14 +57,14 @@ fn pushed<M: Denoiser>(
 ) -> Result<(Estimate, Option<Ensemble>), DensityError> {
     let problem = &experiment.problem;
     if problem.dim() == 1 {
-        let (estimate, _) = mean_field(problem, generator.flow(), model, generator.bins())?;
+        let (estimate, _) = mean_field(generator.flow(), model, generator.bins())?;
         return Ok((estimate, None));
     }
     let cloud = cloud_density(generator, model, points, seed)?;
     Ok((cloud_estimate(&cloud), Some(cloud)))
 }
 
-/// A Gaussian in closed form, without the steps of a sampler.
+/// The flow of the Gaussian score in closed form, without the steps of a sampler.
 fn gaussian(
     experiment: &Experiment,
     generator: &Generator<'_>,
@@ -74,30 +72,29 @@ fn gaussian(
     seed: u64,
 ) -> Result<(Estimate, Option<Ensemble>), DensityError> {
     let problem = &experiment.problem;
-    let sigma = problem.diffusion.sigma(problem.t_max);
-    let (mean, stds) = score.carried(problem.t_max, problem.t_min, sigma);
+    let (shift, growth) = score.carried(problem.t_max, problem.t_min);
     if problem.dim() == 1 {
-        // Without a width all the mass is at the mean.
-        let width = stds[0].max(f64::MIN_POSITIVE);
-        let masses = Masses::from_cdf(generator.bins(), |x| normal::cdf((x - mean[0]) / width));
+        let start = generator.start_density();
+        let masses = Masses::from_cdf(generator.bins(), |x| start.cdf((x - shift[0]) / growth[0]));
         let errors = Vec::new();
         return Ok((Estimate { masses, errors }, None));
     }
-    let stretch = DMatrix::from_fn(stds.len(), stds.len(), |i, k| {
-        score.axes()[(i, k)] * stds[k] / sigma
-    });
-    // Points are rows: x -> x (U diag(std/sigma) U^T) + mean.
+    let mut stretch = score.axes().clone();
+    for (mut column, growth) in stretch.column_iter_mut().zip(&growth) {
+        column *= *growth;
+    }
+    // Points are rows: x -> x (U diag(growth) U^T) + shift.
     let map = linalg::multiply(
         linalg::view(&stretch),
         linalg::view(score.axes()).transpose(),
     );
     let cloud = mapped_cloud(generator, seed, |x| {
-        let n = x.len() / mean.len();
+        let n = x.len() / shift.len();
         let moved = {
-            let rows = faer::MatRef::from_column_major_slice(&*x, n, mean.len());
+            let rows = faer::MatRef::from_column_major_slice(&*x, n, shift.len());
             linalg::multiply(rows, linalg::view(&map))
         };
-        for ((x, column), m) in x.chunks_exact_mut(n).zip(moved.column_iter()).zip(&mean) {
+        for ((x, column), m) in x.chunks_exact_mut(n).zip(moved.column_iter()).zip(&shift) {
             for (x, v) in x.iter_mut().zip(&column) {
                 *x = m + v;
             }

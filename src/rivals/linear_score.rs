@@ -131,23 +131,19 @@ impl LinearScore {
         kappa * kappa / (n - df2) * moments
     }
 
-    /// Where the flow of the Gaussian score carries N(0, std^2 I) from `t` to `s`, in closed form (D26.2): mean, and standard
-    /// deviation along every axis u_k.
-    pub fn carried(&self, t: f64, s: f64, std: f64) -> (DVector<f64>, Vec<f64>) {
+    /// The flow of the Gaussian score from `t` to `s` in closed form (D26.2): x -> shift + U diag(growth) U^T x, shift of length D,
+    /// growth along every axis u_k.
+    pub fn carried(&self, t: f64, s: f64) -> (DVector<f64>, Vec<f64>) {
         let (from, to) = (self.diffusion.alpha(t), self.diffusion.alpha(s));
+        let spread =
+            |v: f64, alpha: f64, t: f64| (alpha * alpha * v + self.diffusion.sigma2(t)).sqrt();
         let growth: Vec<f64> = (self.variances.iter())
-            .map(|v| {
-                let spread =
-                    |alpha: f64, t: f64| (alpha * alpha * v + self.diffusion.sigma2(t)).sqrt();
-                spread(to, s) / spread(from, t)
-            })
+            .map(|v| spread(*v, to, s) / spread(*v, from, t))
             .collect();
         let along = self.axes.tr_mul(&self.mean);
-        let moved = DVector::from_iterator(
-            along.len(),
-            (along.iter().zip(&growth)).map(|(m, g)| (to - from * g) * m),
-        );
-        (&self.axes * moved, growth.iter().map(|g| g * std).collect())
+        let moved = (along.iter().zip(&growth)).map(|(m, g)| (to - from * g) * m);
+        let moved = DVector::from_iterator(along.len(), moved);
+        (&self.axes * moved, growth)
     }
 
     /// Eigenvectors of the covariance as columns.

@@ -8,7 +8,7 @@ use super::checkpoint::{CaseKeys, Checkpoints, part_seed};
 use super::predict::predict_case;
 use super::prediction::PredictionSet;
 use super::readouts::Readings;
-use super::{Parts, Progress, RunError, maps, networks, trust};
+use super::{Parts, Progress, RunError, exact, maps, networks, trust};
 use crate::compare::{BandAgreement, Distances, Gap, bootstrap_error};
 use crate::density::{
     Ensemble, Estimate, Generator, Masses, RandomField, cloud_density, cloud_estimate, mean_field,
@@ -107,6 +107,11 @@ impl Context<'_> {
             }
         }
         readings.report(&mut result);
+        exact::describe(
+            &case.experiment,
+            part_seed(case, "start-weights"),
+            &mut result,
+        );
         self.check(&result)?;
         Ok(result)
     }
@@ -149,7 +154,7 @@ impl Context<'_> {
             ]);
         }
         let bins = generator.bins();
-        let (exact, _) = mean_field(problem, generator.flow(), &model, bins).map_err(failed)?;
+        let (exact, _) = mean_field(generator.flow(), &model, bins).map_err(failed)?;
         let data = noised_data(problem, problem.t_min, bins);
         Ok(vec![
             Reference {

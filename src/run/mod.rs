@@ -3,6 +3,7 @@
 mod ahead;
 mod case;
 mod checkpoint;
+mod exact;
 mod maps;
 mod networks;
 mod predict;

@@ -4,14 +4,15 @@
 mod reverse_sde;
 mod step;
 
-pub use reverse_sde::{reverse_sde, reverse_step};
+pub(crate) use reverse_sde::churned_drift;
+pub use reverse_sde::{NoisyStep, reverse_sde, reverse_step};
 pub use step::{Stage, Step, Tableau};
 
 use thiserror::Error;
 
 use crate::experiment::{SamplerOptions, Scheme, Spacing};
 use crate::family::Denoiser;
-use crate::problem::{Diffusion, Problem};
+use crate::problem::{Diffusion, Problem, StartDensity};
 
 /// Why a trajectory could not be integrated.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -22,6 +23,8 @@ pub enum SamplerError {
         "more than {steps} adaptive steps (at t = {time:.6e}); raise sampler.tolerance or use a fixed grid"
     )]
     TooManySteps { steps: usize, time: f64 },
+    #[error("the reverse SDE has no adaptive scheme; sampler.scheme is euler, heun or ddim")]
+    AdaptiveNoise,
     #[error("the denoiser is not finite at t = {time:.6e}")]
     NotFinite { time: f64 },
 }
@@ -65,6 +68,7 @@ pub struct PfOde {
     scheme: Scheme,
     times: Vec<f64>,
     tolerance: f64,
+    start: StartDensity,
 }
 
 impl PfOde {
@@ -74,6 +78,7 @@ impl PfOde {
             scheme: options.scheme,
             times: time_grid(options.grid, problem.t_max, problem.t_min, options.steps),
             tolerance: options.tolerance,
+            start: StartDensity::new(problem, options.start),
         }
     }
 
@@ -88,6 +93,11 @@ impl PfOde {
         }
         self.flow_on(model, &self.times, x)?;
         Ok(self.times.clone())
+    }
+
+    /// Law of the positions at t_max that the sampler starts from.
+    pub fn start(&self) -> &StartDensity {
+        &self.start
     }
 
     /// The node times; `None` for the adaptive scheme, whose times depend on the trajectories.

@@ -206,7 +206,10 @@ const ALLOWED: &[(&str, &str)] = &[
     ("training.relative_loss", "a number >= 0 and < 1"),
     ("sampler", "a table: [sampler]"),
     ("sampler.kind", r#""pf-ode" | "reverse-sde""#),
-    ("sampler.churn", "a finite number > 0"),
+    (
+        "sampler.churn",
+        "a finite number >= 0 (0 is the probability flow)",
+    ),
     (
         "sampler.scheme",
         r#""euler" | "heun" | "ddim" | "adaptive""#,
@@ -214,6 +217,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("sampler.steps", "an integer from 1 to 1000000"),
     ("sampler.grid", r#""uniform" | "log" | "karras""#),
     ("sampler.tolerance", "a number from 1e-14 to 0.1"),
+    ("sampler.start", r#""normal" | "standard" | "noised""#),
     ("predict", "a table: [predict]"),
     (
         "predict.statistics",

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::experiment::{Method, Scheme, Spacing, Start, StatisticsKind};
 use crate::family::kernel::Activation;
 use crate::family::network::{Parameterisation, Precision};
-use crate::problem::{Objective, Prediction};
+use crate::problem::{Objective, Prediction, StartLaw};
 
 pub(super) use kernel::{KernelKind, RawKernel, TimeInputs};
 
@@ -470,11 +470,12 @@ pub(super) struct RawSampler {
     /// pf-ode: the probability-flow ODE. reverse-sde: the reverse diffusion. Default pf-ode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<SamplerKind>,
-    /// reverse-sde: strength h of the noise relative to the reverse diffusion of the forward process, > 0. Default 1.
-    #[schemars(extend("exclusiveMinimum" = 0))]
+    /// reverse-sde: strength h of the noise relative to the reverse diffusion of the forward process, >= 0 (0: the probability flow).
+    /// Default 1.
+    #[schemars(extend("minimum" = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub churn: Option<f64>,
-    /// euler | heun | ddim | adaptive; reverse-sde has euler and ddim, proxy noise (kappa > 0) has euler.
+    /// euler | heun | ddim | adaptive; reverse-sde has no adaptive, proxy noise (kappa > 0) has euler.
     /// Default ddim (euler with proxy noise).
     #[schemars(schema_with = "scheme_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -491,6 +492,10 @@ pub(super) struct RawSampler {
     #[schemars(range(min = 1e-14, max = 0.1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<f64>,
+    /// Law of the positions at t_max. normal: N(0, sigma(t_max)^2 I). standard: N(0, I). noised: the noised data. Default normal.
+    #[schemars(schema_with = "start_law_schema")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartLaw>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -637,6 +642,7 @@ choices! {
     grid_schema: "uniform" | "log" | "karras";
     statistics_schema: "sandwich" | "equivalent" | "quenched-layer";
     start_schema: "stratified" | "random";
+    start_law_schema: "normal" | "standard" | "noised";
 }
 
 fn methods_schema(_: &mut SchemaGenerator) -> Schema {

@@ -156,11 +156,11 @@ const WRONG: [Wrong; 24] = [
     ),
     (
         "steps = 20",
-        "scheme = \"heun\"\nkind = \"reverse-sde\"",
+        "scheme = \"adaptive\"\nkind = \"reverse-sde\"",
         "scheme",
         "sampler.scheme",
-        "\"heun\"",
-        "\"euler\" | \"ddim\"",
+        "\"adaptive\"",
+        "\"euler\" | \"heun\" | \"ddim\"",
     ),
     (
         "particles = 64",

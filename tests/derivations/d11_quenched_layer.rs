@@ -12,7 +12,7 @@ use vkernel::family::features::{
 };
 use vkernel::family::{Linear, LinearDenoiser, SampleRows};
 use vkernel::numerics::random::stream;
-use vkernel::problem::{Data, Objective, Prediction, Problem, Training, Weighting};
+use vkernel::problem::{Data, Objective, Prediction, Problem, StartLaw, Training, Weighting};
 use vkernel::sampler::PfOde;
 use vkernel::statistics::{Equivalent, Measure, QuenchedLayer, SampleSum, by_leverage, equivalent};
 
@@ -51,6 +51,7 @@ fn ddim(problem: &Problem) -> PfOde {
         steps: 40,
         grid: Spacing::Log,
         tolerance: 1e-6,
+        start: StartLaw::Normal,
     };
     PfOde::new(problem, &options)
 }
@@ -298,8 +299,7 @@ fn d11_6_the_average_moves_to_second_order() {
             diffusion: &problem.diffusion,
             weights: weights.as_slice(),
         };
-        let sigma = problem.diffusion.sigma(problem.t_max);
-        PushForward::new(&flow, &model, sigma, &bins, Refinement::ensemble(512))
+        PushForward::new(&flow, &model, &bins, Refinement::ensemble(512))
             .unwrap()
             .masses
     };

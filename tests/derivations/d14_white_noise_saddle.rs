@@ -10,7 +10,7 @@ use vkernel::density::{Bins, fokker_planck, mean_field, white_saddle};
 use vkernel::experiment::{Scheme, Spacing};
 use vkernel::family::ExactDenoiser;
 use vkernel::numerics::tridiagonal::Tridiagonal;
-use vkernel::problem::{Data, Diffusion, LinePosterior, Problem};
+use vkernel::problem::{Data, Diffusion, LinePosterior, Problem, StartDensity, StartLaw};
 use vkernel::sampler::{PfOde, time_grid};
 
 /// x' = gain x + noise of constant variance.
@@ -91,6 +91,10 @@ impl WhiteStep for Cosine {
     }
 }
 
+fn start(p: &Problem) -> StartDensity {
+    StartDensity::new(p, StartLaw::Normal)
+}
+
 fn points() -> Problem {
     let data = Data::points(&[vec![-1.0], vec![0.1], vec![1.2]], Some(&[0.5, 0.2, 0.3]));
     problem(data.unwrap(), VP, 0.15, 0.9)
@@ -105,6 +109,7 @@ fn naive_steps(kappa: f64, churn: f64) -> Vec<ScoreStep> {
         &times,
         WhiteNoise { kappa, churn },
     )
+    .unwrap()
 }
 
 /// A path off the extremal: the noiseless one with a different number of standard deviations at every node.
@@ -206,7 +211,8 @@ fn d14_2_steps_of_the_naive_family_and_of_churn() {
     let p = points();
     let d = p.diffusion.clone();
     let (t, s, kappa) = (0.4, 0.37, 0.2);
-    let step = &score_steps(&p, Scheme::Euler, &[t, s], WhiteNoise { kappa, churn: 0.0 })[0];
+    let step =
+        &score_steps(&p, Scheme::Euler, &[t, s], WhiteNoise { kappa, churn: 0.0 }).unwrap()[0];
     let h: f64 = t - s;
     for x in [-0.9, -0.2, 0.05, 0.6, 1.4] {
         let jet = step.jet(x);
@@ -236,7 +242,8 @@ fn d14_2_steps_of_the_naive_family_and_of_churn() {
                 kappa: 0.0,
                 churn: 0.7,
             },
-        )[0];
+        )
+        .unwrap()[0];
         let drift = d.beta(t) * x + 1.7 * d.diffusion_coefficient(t) * post.score[0];
         close(churned.jet(x).mean[0], x + h * drift, 1e-13, "churn's mean");
         let noise = 2.0 * 0.7 * d.diffusion_coefficient(t) * h;
@@ -465,7 +472,8 @@ fn d14_7_every_end_is_reached() {
             kappa: 0.05,
             churn: 0.0,
         },
-    );
+    )
+    .unwrap();
     for start in [-1.0, 0.1, 0.3] {
         for end in [-1.05, -0.6, -0.2, 0.0, 0.45, 0.95] {
             let found = minimum(&steps, Splitting::Ito, start, end);
@@ -660,7 +668,8 @@ fn d14_10_reverse_sde_of_one_point_is_the_bridge() {
             kappa: 0.0,
             churn: 1.0,
         },
-    );
+    )
+    .unwrap();
     let laws = |t: f64| -(-2.0 * t).exp_m1();
     let mean = point * (-t_min).exp()
         + (-(t_max - t_min)).exp() * laws(t_min) / laws(t_max) * (y - (-t_max).exp() * point);
@@ -950,15 +959,17 @@ fn d14_17_naive_family_against_fokker_planck() {
             steps: 400,
             grid: Spacing::Log,
             tolerance: 1e-8,
+            start: StartLaw::Normal,
         };
         let flow = PfOde::new(&p, &options);
-        let (sampled, _) = mean_field(&p, &flow, &ExactDenoiser { problem: &p }, &bins).unwrap();
+        let (sampled, _) = mean_field(&flow, &ExactDenoiser { problem: &p }, &bins).unwrap();
         let quiet = fokker_planck(
             &p,
             WhiteNoise {
                 kappa: 0.0,
                 churn: 0.0,
             },
+            &start(&p),
             &bins,
         )
         .unwrap();
@@ -969,8 +980,11 @@ fn d14_17_naive_family_against_fokker_planck() {
     let mut distances = Vec::new();
     for kappa in [0.05, 0.01] {
         let noise = WhiteNoise { kappa, churn: 0.0 };
-        let exact = fokker_planck(&p, noise, &bins).unwrap().estimate.masses;
-        let found = white_saddle(&p, noise, Scheme::Euler, &times, &bins, 64).unwrap();
+        let exact = fokker_planck(&p, noise, &start(&p), &bins)
+            .unwrap()
+            .estimate
+            .masses;
+        let found = white_saddle(&p, noise, Scheme::Euler, &times, &start(&p), &bins, 64).unwrap();
         let with = total_variation(&found.estimate.masses, &exact);
         let leading = total_variation(&found.leading, &exact);
         println!(
@@ -1021,7 +1035,7 @@ fn d14_17_churn_with_gaussian_data_is_exact() {
         kappa: 0.1,
         churn: 1.0,
     };
-    let steps = score_steps(&p, Scheme::Ddim, &times, noise);
+    let steps = score_steps(&p, Scheme::Ddim, &times, noise).unwrap();
     let (mut mean, mut variance) = (0.0, p.diffusion.sigma2(1.0));
     for step in &steps {
         let jet = step.jet(mean);
@@ -1033,7 +1047,7 @@ fn d14_17_churn_with_gaussian_data_is_exact() {
     let exact = vkernel::density::Masses::from_cdf(&bins, |x| {
         vkernel::numerics::normal::cdf((x - mean) / variance.sqrt())
     });
-    let found = white_saddle(&p, noise, Scheme::Ddim, &times, &bins, 64).unwrap();
+    let found = white_saddle(&p, noise, Scheme::Ddim, &times, &start(&p), &bins, 64).unwrap();
     let tv = total_variation(&found.estimate.masses, &exact);
     println!(
         "TV {tv:.2e}, errors {:?}, raw {:?}",
@@ -1062,7 +1076,7 @@ fn d14_17_strong_noise_is_refused() {
         let p = problem(data.clone(), VP, t_min, 1.0);
         let times = time_grid(Spacing::Log, 1.0, t_min, 100);
         let noise = WhiteNoise { kappa, churn: 0.0 };
-        white_saddle(&p, noise, Scheme::Euler, &times, &bins, 8)
+        white_saddle(&p, noise, Scheme::Euler, &times, &start(&p), &bins, 8)
     };
     let strong = solve(1.0, 1e-2).unwrap_err();
     assert!(
@@ -1084,7 +1098,15 @@ fn d14_17_without_noise_is_an_error() {
         kappa: 0.0,
         churn: 0.0,
     };
-    let refused = white_saddle(&p, noise, Scheme::Euler, &[0.9, 0.5, 0.15], &bins, 4);
+    let refused = white_saddle(
+        &p,
+        noise,
+        Scheme::Euler,
+        &[0.9, 0.5, 0.15],
+        &start(&p),
+        &bins,
+        4,
+    );
     assert_eq!(
         refused.unwrap_err(),
         vkernel::density::DensityError::WithoutNoise

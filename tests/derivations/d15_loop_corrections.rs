@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use vkernel::density::{Generator, LARGE_PARAMETER, LoopTerms, loop_terms, semiclassical};
 use vkernel::experiment::{Experiment, Process, SamplerOptions, Scheme, Spacing};
 use vkernel::family::{Family, Linear};
-use vkernel::problem::{Data, Prediction};
+use vkernel::problem::{Data, Prediction, StartLaw};
 use vkernel::sampler::PfOde;
 use vkernel::statistics::{VKernel, WeightStatistics, equivalent};
 
@@ -264,6 +264,7 @@ fn library(model: &Model, steps: usize) -> (vkernel::problem::Problem, Linear, [
                 steps,
                 grid: Spacing::Log,
                 tolerance: 1e-8,
+                start: StartLaw::Normal,
             },
         )
     };

@@ -20,6 +20,8 @@ mod d21_network_training;
 mod d21_networks;
 mod d22_dataset;
 mod d22_kernel_machines;
+mod d23_reverse_process;
+mod d23_start_and_churn;
 mod d26_rival_theories;
 mod d2_dsm_target;
 mod d3_path_integral;

@@ -12,7 +12,7 @@ use vkernel::action::Action;
 use vkernel::experiment::{Process, SamplerOptions, Scheme, Spacing};
 use vkernel::family::Linear;
 use vkernel::family::features::{Factor, FeatureSet, Features, Gaussian, SpaceFeatures};
-use vkernel::problem::{Diffusion, Prediction, Problem};
+use vkernel::problem::{Diffusion, Prediction, Problem, StartLaw};
 use vkernel::sampler::PfOde;
 use vkernel::statistics::{VKernel, WeightStatistics};
 
@@ -110,6 +110,7 @@ pub fn options(scheme: Scheme, steps: usize) -> SamplerOptions {
         steps,
         grid: Spacing::Log,
         tolerance: 1e-8,
+        start: StartLaw::Normal,
     }
 }
 

@@ -222,10 +222,7 @@ fn differences(a: &Experiment, b: &Experiment) -> [f64; 3] {
             high: 2.0,
             count: 40,
         };
-        mean_field(&e.problem, &flow, &model, &bins)
-            .unwrap()
-            .0
-            .masses
+        mean_field(&flow, &model, &bins).unwrap().0.masses
     });
     let [wa, wb] = &weights;
     let mean = (&wa.mean - &wb.mean).amax() / wa.mean.amax();

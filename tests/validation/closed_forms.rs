@@ -135,8 +135,7 @@ fn push_forward_of_the_adaptive_flow_is_the_closed_density() {
         let exact = Masses::from_cdf(&bins, |x| normal::cdf((x - mean) / std));
         let problem = &case.problem;
         let flow = PfOde::new(problem, &options(Scheme::Adaptive, 1, 1e-11));
-        let (estimate, push) =
-            mean_field(problem, &flow, &ExactDenoiser { problem }, &bins).unwrap();
+        let (estimate, push) = mean_field(&flow, &ExactDenoiser { problem }, &bins).unwrap();
         let tv = total_variation(&estimate.masses, &exact);
         println!(
             "{}: TV {tv:.1e}, stated {:.1e}",

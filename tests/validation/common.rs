@@ -9,7 +9,7 @@ use vkernel::family::Linear;
 use vkernel::family::features::{
     Factor, FeatureSet, Features, Gaussian, Polynomial, SpaceFeatures,
 };
-use vkernel::problem::{Data, Diffusion, Prediction, Problem};
+use vkernel::problem::{Data, Diffusion, Prediction, Problem, StartLaw};
 
 pub const VP: Diffusion = Diffusion::Vp {
     beta_min: 0.1,
@@ -41,6 +41,7 @@ pub fn options(scheme: Scheme, steps: usize, tolerance: f64) -> SamplerOptions {
         steps,
         grid: Spacing::Log,
         tolerance,
+        start: StartLaw::Normal,
     }
 }
 

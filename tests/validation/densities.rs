@@ -45,7 +45,7 @@ fn push(g: impl Fn(f64) -> f64 + Sync, bins: &Bins) -> (PushForward, f64) {
         g,
     };
     let flow = PfOde::new(&problem, &options(Scheme::Ddim, 1, 1e-8));
-    let (estimate, push) = mean_field(&problem, &flow, &model, bins).unwrap();
+    let (estimate, push) = mean_field(&flow, &model, bins).unwrap();
     (push, estimate.error())
 }
 
@@ -365,7 +365,7 @@ fn no_fluctuations_is_mean_field() {
         diffusion: &problem.diffusion,
         weights: weights.mean.as_slice(),
     };
-    let (mean, _) = mean_field(&problem, &flow, &model, &bins).unwrap();
+    let (mean, _) = mean_field(&flow, &model, &bins).unwrap();
     for (factor, loops) in [(0.0, false), (1e-14, false), (0.0, true), (1e-14, true)] {
         let narrow = scaled(&weights, factor);
         let solution = semiclassical(&problem, &family, &flow, &narrow, loops, &bins).unwrap();
@@ -402,25 +402,11 @@ fn no_fluctuations_is_mean_field() {
         diffusion: &experiment.problem.diffusion,
         weights: frozen.mean.as_slice(),
     };
-    let sigma = experiment.problem.diffusion.sigma(experiment.problem.t_max);
     let refinement = Refinement::ensemble(experiment.monte_carlo.particles);
-    let push = PushForward::new(
-        generator.flow(),
-        &model,
-        sigma,
-        generator.bins(),
-        refinement,
-    )
-    .unwrap();
+    let push = PushForward::new(generator.flow(), &model, generator.bins(), refinement).unwrap();
     assert_eq!(member.masses, push.masses);
     // And the coarse push-forward of an ensemble's member is the fine one within the bound it states.
-    let (fine, _) = mean_field(
-        &experiment.problem,
-        generator.flow(),
-        &model,
-        generator.bins(),
-    )
-    .unwrap();
+    let (fine, _) = mean_field(generator.flow(), &model, generator.bins()).unwrap();
     let tv = total_variation(&member.masses, &fine.masses);
     println!(
         "{} quantiles against 2048: TV {tv:.1e}",

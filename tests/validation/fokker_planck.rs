@@ -8,7 +8,7 @@ use vkernel::experiment::Scheme;
 use vkernel::family::ExactDenoiser;
 use vkernel::monte_carlo::MonteCarlo;
 use vkernel::numerics::normal;
-use vkernel::problem::Problem;
+use vkernel::problem::{Problem, StartDensity, StartLaw};
 use vkernel::sampler::PfOde;
 
 use super::closed_forms::ClosedForm;
@@ -21,7 +21,13 @@ const BINS: Bins = Bins {
 };
 
 fn solve(problem: &Problem, kappa: f64, churn: f64) -> FokkerPlanck {
-    let solution = fokker_planck(problem, WhiteNoise { kappa, churn }, &BINS).unwrap();
+    let solution = fokker_planck(
+        problem,
+        WhiteNoise { kappa, churn },
+        &StartDensity::new(problem, StartLaw::Normal),
+        &BINS,
+    )
+    .unwrap();
     assert!(solution.mass_error < 1e-10, "{:e}", solution.mass_error);
     assert!(solution.smallest >= 0.0, "{:e}", solution.smallest);
     close(
@@ -57,7 +63,7 @@ fn without_noise_it_is_the_push_forward() {
     ] {
         let flow = PfOde::new(&problem, &options(Scheme::Adaptive, 1, 1e-10));
         let model = ExactDenoiser { problem: &problem };
-        let (exact, _) = mean_field(&problem, &flow, &model, &BINS).unwrap();
+        let (exact, _) = mean_field(&flow, &model, &BINS).unwrap();
         within_stated(
             problem.diffusion.name(),
             &solve(&problem, 0.0, 0.0),

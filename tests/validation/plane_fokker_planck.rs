@@ -9,7 +9,7 @@ use vkernel::experiment::Spacing;
 use vkernel::family::Naive;
 use vkernel::monte_carlo::naive_trajectories;
 use vkernel::numerics::normal;
-use vkernel::problem::{Data, Diffusion, Problem};
+use vkernel::problem::{Data, Diffusion, Problem, StartDensity, StartLaw};
 use vkernel::sampler::time_grid;
 
 use super::closed_forms::ClosedForm;
@@ -60,7 +60,13 @@ fn with_outside(inside: Vec<f64>) -> Plane {
 fn solve(problem: &Problem, kappa: f64, churn: f64) -> PlaneFokkerPlanck {
     let started = std::time::Instant::now();
     let noise = WhiteNoise { kappa, churn };
-    let solution = fokker_planck_plane(problem, noise, [&BINS, &BINS]).unwrap();
+    let solution = fokker_planck_plane(
+        problem,
+        noise,
+        problem.diffusion.sigma(problem.t_max),
+        [&BINS, &BINS],
+    )
+    .unwrap();
     println!(
         "{} cells, {} steps, errors {:?}, mass {:.1e}, smallest {:.1e}, {:.1} s",
         solution.cells.axes[0].cells,
@@ -236,7 +242,13 @@ const SQUARE: [[f64; 2]; 4] = [[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0
 
 fn two_points(bins: &Bins, kappa: f64, churn: f64) -> (Masses, f64) {
     let line = mixture((VP, T_MIN, 1.0), &[-1.0, 1.0], &[0.0; 2], &[0.5; 2]);
-    let solution = fokker_planck(&line, WhiteNoise { kappa, churn }, bins).unwrap();
+    let solution = fokker_planck(
+        &line,
+        WhiteNoise { kappa, churn },
+        &StartDensity::new(&line, StartLaw::Normal),
+        bins,
+    )
+    .unwrap();
     let error = solution.estimate.error();
     (solution.estimate.masses, error)
 }
@@ -325,7 +337,7 @@ fn sampled(problem: &Problem, kappa: f64, steps: usize, n: usize) -> Plane {
     let start = problem.diffusion.sigma(problem.t_max);
     let mut x: Vec<f64> = (0..2 * n).map(|_| start * normal(&mut rng)).collect();
     let times = time_grid(Spacing::Log, problem.t_max, problem.t_min, steps);
-    naive_trajectories(problem, &Naive { kappa }, &times, &mut x, &mut rng);
+    naive_trajectories(problem, &Naive { kappa }, 0.0, &times, &mut x, &mut rng);
     let mut masses = vec![0.0; BINS.count * BINS.count];
     for (a, b) in x[..n].iter().zip(&x[n..]) {
         let (i, j) = (BINS.cell(*a), BINS.cell(*b));
@@ -379,7 +391,7 @@ fn one_proxy_step_in_space_has_the_moments_of_the_posterior() {
     let times = [0.2, 0.199];
     let h = times[0] - times[1];
     let mut x: Vec<f64> = from.iter().flat_map(|v| vec![*v; n]).collect();
-    naive_trajectories(&problem, &Naive { kappa }, &times, &mut x, &mut rng(9));
+    naive_trajectories(&problem, &Naive { kappa }, 0.0, &times, &mut x, &mut rng(9));
     let posterior = problem.posterior(&from, times[0]);
     let d = problem.diffusion.diffusion_coefficient(times[0]);
     let noise = posterior.proxy_score_covariance() * (kappa * h * d * d);
@@ -405,7 +417,7 @@ fn other_dimensions_are_refused() {
         kappa: 0.1,
         churn: 0.0,
     };
-    let found = fokker_planck_plane(&three_points(1e-2), noise, [&BINS, &BINS]);
+    let found = fokker_planck_plane(&three_points(1e-2), noise, 1.0, [&BINS, &BINS]);
     assert_eq!(found.unwrap_err(), DensityError::NotAPlane { dim: 1 });
     let found = plane_solution(&plane(points(&SQUARE, 0.0), (VP, 1e-2, 1.0)), noise, 4);
     assert_eq!(found.unwrap_err(), DensityError::FewCells { cells: 4 });

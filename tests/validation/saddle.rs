@@ -8,6 +8,7 @@ use vkernel::density::{Bins, Masses, SaddleLines, Tracing, gap_filling, saddle_d
 use vkernel::experiment::Experiment;
 use vkernel::family::{Family, Linear, LinearDenoiser};
 use vkernel::numerics::{normal, random::stream};
+use vkernel::problem::StartDensity;
 use vkernel::sampler::PfOde;
 use vkernel::statistics::{VKernel, WeightStatistics, equivalent};
 
@@ -320,7 +321,16 @@ fn every_pair_is_accounted_for() {
             .num_threads(threads)
             .build()
             .unwrap();
-        pool.install(|| saddle_density(&action, panel.sigma(), 8, 3, &BINS).unwrap())
+        pool.install(|| {
+            saddle_density(
+                &action,
+                &StartDensity::Normal { std: panel.sigma() },
+                8,
+                3,
+                &BINS,
+            )
+            .unwrap()
+        })
     };
     let (one, two) = (solve(1), solve(2));
     assert_eq!(one.estimate, two.estimate);

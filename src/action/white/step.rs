@@ -64,27 +64,26 @@ pub struct ScoreStep {
 }
 
 /// The steps between consecutive `times` (decreasing). The proxy noise of a step of length h is that of the trained
-/// family, (kappa/h) (d (x0 - E[x0|x]))^2 on average, d the PF-ODE step's coefficient of the denoiser: kappa h b^2 Var(x0|x,t)
-/// for `Scheme::Euler`, the one scheme that family is sampled with (D4.1). Any other scheme takes the exponential step.
+/// family, (kappa/h) (d (x0 - E[x0|x]))^2 on average, d the step's own coefficient of the denoiser: kappa h b^2 Var(x0|x,t)
+/// for `Scheme::Euler` of the PF-ODE (D4.1), (1 + churn)^2 times that with churn (D23.12). `None` for schemes of several stages.
 pub fn score_steps(
     problem: &Problem,
     scheme: Scheme,
     times: &[f64],
     noise: WhiteNoise,
-) -> Vec<ScoreStep> {
+) -> Option<Vec<ScoreStep>> {
     times
         .windows(2)
         .map(|w| {
             let (t, s) = (w[0], w[1]);
-            let (c, d, std) = reverse_step(&problem.diffusion, scheme, t, s, noise.churn);
-            let (_, quiet, _) = reverse_step(&problem.diffusion, scheme, t, s, 0.0);
-            ScoreStep {
+            let (c, d, std) = reverse_step(&problem.diffusion, scheme, t, s, noise.churn)?;
+            Some(ScoreStep {
                 posterior: LinePosterior::new(problem, t),
                 c,
                 d,
                 churn: std * std,
-                proxy: noise.kappa / (t - s) * quiet * quiet,
-            }
+                proxy: noise.kappa / (t - s) * d * d,
+            })
         })
         .collect()
 }

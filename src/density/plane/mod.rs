@@ -1,6 +1,6 @@
 //! The Fokker-Planck equation of reverse processes with white noise in the plane (theory T9;
 //! derivations/17-plane-fokker-planck.md): dq/dtau = -div[u q] + (1/2) d_i d_j [a_ij q], tau = t_max - t, D = 2, with the whole
-//! matrix a = kappa D C D + 2 h D.
+//! matrix a = kappa (1+h)^2 D C D + 2 h D.
 //!
 //! Drift and noise are split as on the line. The drift is split once more by coordinate: every line of cells is carried
 //! along its own characteristics. The noise is implicit along lattice directions (`noise`). Both keep the mass and never make any
@@ -13,12 +13,12 @@ use rayon::prelude::*;
 
 use self::lattice::Symmetric;
 use self::noise::{Jumps, Scratch};
-use super::fokker_planck::interval_mass;
 use super::remap::{Slopes, remap};
 use super::{Bins, DensityError, Estimate, Grid, Masses};
 use crate::action::white::WhiteNoise;
 use crate::compare::total_variation;
-use crate::problem::{CloudPosterior, Problem};
+use crate::problem::{CloudPosterior, Problem, StartDensity};
+use crate::sampler::churned_drift;
 
 /// Total variation between two resolutions below which the solution has converged.
 const CONVERGED: f64 = 2e-3;
@@ -115,7 +115,7 @@ pub struct PlaneFokkerPlanck {
     pub steps: usize,
 }
 
-/// Solves from N(0, sigma_T^2) at t_max to t_min in the plane, refining grid and step together until the density on the bins of
+/// Solves from N(0, `std`^2 I) at t_max to t_min in the plane, refining grid and step together until the density on the bins of
 /// the two coordinates settles. The error is the last change plus what came near the walls of the grid.
 ///
 /// # Errors
@@ -123,6 +123,7 @@ pub struct PlaneFokkerPlanck {
 pub fn fokker_planck_plane(
     problem: &Problem,
     noise: WhiteNoise,
+    std: f64,
     bins: [&Bins; 2],
 ) -> Result<PlaneFokkerPlanck, DensityError> {
     if problem.dim() != 2 {
@@ -130,16 +131,16 @@ pub fn fokker_planck_plane(
     }
     let mut cells = COARSEST;
     let mut reach = REACH;
-    let mut before = Solver::new(problem, noise, cells, reach).solve();
+    let mut before = Solver::new(problem, noise, std, cells, reach).solve();
     // Strong proxy noise goes beyond the noised data.
     while before.at_wall > AT_WALL && reach < WIDEST {
         reach *= 1.5;
-        before = Solver::new(problem, noise, cells, reach).solve();
+        before = Solver::new(problem, noise, std, cells, reach).solve();
     }
     let mut binned = before.cells.binned(bins);
     loop {
         cells *= 2;
-        let now = Solver::new(problem, noise, cells, reach).solve();
+        let now = Solver::new(problem, noise, std, cells, reach).solve();
         let finer = now.cells.binned(bins);
         let change = total_variation(&finer, &binned);
         if change <= CONVERGED || cells >= FINEST || change.is_nan() {
@@ -162,7 +163,7 @@ pub fn fokker_planck_plane(
     }
 }
 
-/// The solution on `cells` cells per axis (at least 8) with half as many steps: one resolution of [`fokker_planck_plane`], for
+/// The solution from N(0, sigma_T^2 I) on `cells` cells per axis (at least 8) with half as many steps: one resolution of [`fokker_planck_plane`], for
 /// whoever wants to measure how it converges.
 ///
 /// # Errors
@@ -178,12 +179,15 @@ pub fn plane_solution(
     if cells < 8 {
         return Err(DensityError::FewCells { cells });
     }
-    Ok(Solver::new(problem, noise, cells, REACH).solve().cells)
+    let std = problem.diffusion.sigma(problem.t_max);
+    Ok(Solver::new(problem, noise, std, cells, REACH).solve().cells)
 }
 
 struct Solver<'a> {
     problem: &'a Problem,
     noise: WhiteNoise,
+    /// Standard deviation of the start.
+    std: f64,
     /// Cells per axis.
     cells: usize,
     /// Standard deviations of the noised data that the grid covers.
@@ -235,24 +239,16 @@ struct Coefficients {
 }
 
 impl Coefficients {
-    /// Drift beta x + (1+h) D s with s = (alpha E[x0|x] - x)/sigma^2, noise kappa D C D + 2 h D.
+    /// Drift beta x + (1+h) D s with s = (alpha E[x0|x] - x)/sigma^2, noise kappa (1+h)^2 D C D + 2 h D (D23.12).
     fn new(problem: &Problem, noise: WhiteNoise, t: f64) -> Self {
-        let posterior = CloudPosterior::new(problem, t);
-        let (a, b) = problem.diffusion.denoiser_drift(t);
-        // Without churn the coefficient is not asked for: it may be infinite.
-        let churn = if noise.churn > 0.0 {
-            noise.churn * problem.diffusion.diffusion_coefficient(t)
-        } else {
-            0.0
-        };
-        let pull = churn / posterior.sigma2();
+        let (a, b, rate) = churned_drift(&problem.diffusion, t, noise.churn);
         Self {
-            a: a - pull,
-            b: b + pull * posterior.alpha(),
-            // D alpha/sigma^2 = b: the proxy score's noise enters through the denoiser's coefficient.
+            a,
+            b,
+            // (1+h) D alpha/sigma^2 = b: the proxy score's noise enters through the denoiser's coefficient.
             proxy: noise.kappa * b * b,
-            white: 2.0 * churn,
-            posterior,
+            white: 2.0 * rate,
+            posterior: CloudPosterior::new(problem, t),
         }
     }
 
@@ -287,10 +283,11 @@ impl Coefficients {
 }
 
 impl<'a> Solver<'a> {
-    fn new(problem: &'a Problem, noise: WhiteNoise, cells: usize, reach: f64) -> Self {
+    fn new(problem: &'a Problem, noise: WhiteNoise, std: f64, cells: usize, reach: f64) -> Self {
         Self {
             problem,
             noise,
+            std,
             cells,
             reach,
             times: node_times(problem, cells / 2),
@@ -319,13 +316,13 @@ impl<'a> Solver<'a> {
         Solution { cells, at_wall }
     }
 
-    /// N(0, sigma_T^2) on the first grid.
+    /// The normal start on the first grid.
     fn start(&self) -> PlaneCells {
-        let sigma = self.problem.diffusion.sigma(self.problem.t_max);
+        let law = StartDensity::Normal { std: self.std };
         let axes = [0, 1].map(|d| self.axis(d, self.problem.t_max));
         let along = axes.map(|axis| {
             let mut masses: Vec<f64> = (0..axis.cells)
-                .map(|i| interval_mass(axis.edge(i) / sigma, axis.edge(i + 1) / sigma))
+                .map(|i| law.mass(axis.edge(i), axis.edge(i + 1)))
                 .collect();
             // What lies outside of the first grid (1e-11) is spread over it, by a factor: no mass becomes negative.
             let inside: f64 = masses.iter().sum();
@@ -354,9 +351,8 @@ impl<'a> Solver<'a> {
             high = high.max(centre + self.reach * std);
         }
         if t == self.problem.t_max {
-            let start = self.problem.diffusion.sigma(t);
-            low = low.min(-self.reach * start);
-            high = high.max(self.reach * start);
+            low = low.min(-self.reach * self.std);
+            high = high.max(self.reach * self.std);
         }
         Axis {
             low,

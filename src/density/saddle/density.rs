@@ -12,6 +12,7 @@ use crate::density::{DensityError, Estimate};
 use crate::histogram::{Bins, Masses};
 use crate::numerics::normal;
 use crate::numerics::random::stream;
+use crate::problem::StartDensity;
 
 /// |eta|^2/2 that lines are followed to: 5 standard deviations.
 const LARGEST_ACTION: f64 = 12.5;
@@ -78,18 +79,18 @@ struct OneStart {
     raw: f64,
 }
 
-/// The density T15 for `starts` stratified x_T ~ N(0, sigma_start^2), normalised for each, and averaged.
+/// The density T15 for `starts` strata of x_T, normalised for each, and averaged.
 ///
 /// # Errors
 /// When a mean path overflows, or a start has no density at all.
 pub fn saddle_density(
     action: &Action<'_>,
-    sigma_start: f64,
+    start: &StartDensity,
     starts: usize,
     seed: u64,
     bins: &Bins,
 ) -> Result<SaddleDensity, DensityError> {
-    let positions: Vec<f64> = normal::strata(starts).map(|z| sigma_start * z).collect();
+    let positions: Vec<f64> = start.strata(starts).collect();
     let tracing = tracing(bins);
     let all: Vec<OneStart> = positions
         .par_iter()

@@ -27,20 +27,19 @@ pub fn semiclassical_cloud(
 ) -> Result<Ensemble, DensityError> {
     let problem = generator.problem();
     let dim = problem.dim();
-    let sigma = problem.diffusion.sigma(problem.t_max);
+    let law = generator.start_density();
     let model = LinearDenoiser {
         family,
         diffusion: &problem.diffusion,
         weights: weights.mean.as_slice(),
     };
-    let spread = Spread::new(generator, &model, weights, sigma, seed)?;
+    let spread = Spread::new(generator, &model, weights, seed)?;
     average(&generator.readout, |i| {
         let sequence = ScrambledSobol::new(&mut stream(seed, i + 1));
         let quantile = |i: usize, k: usize| normal::quantile(sequence.coordinate(i, k as u64));
         let n = CLOUD_POINTS;
-        let starts: Vec<f64> = (0..dim * n)
-            .map(|j| sigma * quantile(j / n, j % n))
-            .collect();
+        let component = |k: usize| sequence.coordinate(2 * dim, k as u64);
+        let starts = law.points(dim, n, component, quantile);
         let mut x = starts.clone();
         generator.flow().flow(&model, &mut x)?;
         for k in 0..n {
@@ -67,21 +66,19 @@ impl Spread {
         generator: &Generator<'_>,
         model: &LinearDenoiser<'_>,
         weights: &WeightStatistics,
-        sigma: f64,
         seed: u64,
     ) -> Result<Self, DensityError> {
         let dim = generator.problem().dim();
         let sequence = ScrambledSobol::new(&mut stream(seed, 0));
-        let starts: Vec<DVector<f64>> = (0..NODES)
-            .map(|k| {
-                DVector::from_fn(dim, |i, _| {
-                    sigma * normal::quantile(sequence.coordinate(i, k as u64))
-                })
-            })
-            .collect();
         // The adaptive scheme shares its steps among all paths: those of one flow of all starts.
-        let mut together: Vec<f64> = (0..dim * NODES)
-            .map(|j| starts[j % NODES][j / NODES])
+        let mut together = generator.start_density().points(
+            dim,
+            NODES,
+            |k| sequence.coordinate(dim, k as u64),
+            |i, k| normal::quantile(sequence.coordinate(i, k as u64)),
+        );
+        let starts: Vec<DVector<f64>> = (0..NODES)
+            .map(|k| DVector::from_fn(dim, |i, _| together[i * NODES + k]))
             .collect();
         let times = generator.flow().flow(model, &mut together)?;
         let steps: Vec<Step> = generator.flow().steps(&times).collect();

@@ -12,7 +12,7 @@ pub use tangents::{FlowTangents, flow_tangents};
 
 use super::{Bins, DensityError, Estimate};
 use crate::family::Linear;
-use crate::numerics::{linalg, normal};
+use crate::numerics::linalg;
 use crate::problem::Problem;
 use crate::sampler::PfOde;
 use crate::statistics::WeightStatistics;
@@ -51,7 +51,7 @@ struct Fluctuations {
     variances: Vec<f64>,
 }
 
-/// Gaussian of mean x_0(x_T) and variance J Cov(W) J^T around every mean path, averaged over x_T ~ N(0, sigma_T^2). With
+/// Gaussian of mean x_0(x_T) and variance J Cov(W) J^T around every mean path, averaged over x_T. With
 /// `one_loop` both carry their first correction in V wherever the expansion holds ([`LoopTerms::holds`]).
 pub fn semiclassical(
     problem: &Problem,
@@ -61,8 +61,7 @@ pub fn semiclassical(
     one_loop: bool,
     bins: &Bins,
 ) -> Result<Semiclassical, DensityError> {
-    let sigma = problem.diffusion.sigma(problem.t_max);
-    let starts: Vec<f64> = normal::strata(NODES).map(|z| sigma * z).collect();
+    let starts: Vec<f64> = flow.start().strata(NODES).collect();
     let mut around = Fluctuations::leading(problem, family, flow, weights, &starts)?;
     let loops = if one_loop {
         let terms = loop_terms(problem, family, flow, weights, &starts)?;

@@ -10,14 +10,14 @@ use super::saddles;
 use crate::action::Action;
 use crate::compare::total_variation;
 use crate::density::{
-    DensityError, Ensemble, Estimate, GaussianField, Generator, LARGE_PARAMETER, LayerChoice,
-    LayeredField, PushForward, RandomField, SampleSumField, Semiclassical, choose_layer,
+    Chain, DensityError, Ensemble, Estimate, GaussianField, Generator, LARGE_PARAMETER,
+    LayerChoice, LayeredField, RandomField, SampleSumField, Semiclassical, choose_layer,
     gap_filling, gaussianity, mean_field, saddle_density, semiclassical,
 };
-use crate::experiment::{Experiment, Method, Process, StatisticsKind};
+use crate::experiment::{Experiment, Method, Process, Scheme, StatisticsKind};
 use crate::family::{Linear, LinearDenoiser};
 use crate::numerics::random::stream;
-use crate::problem::{Problem, Training};
+use crate::problem::{Problem, StartDensity, Training};
 use crate::run::RunError;
 use crate::run::prediction::{Closure, Grow, LIMITED, PredictionSet, failed};
 use crate::statistics::{
@@ -101,7 +101,7 @@ pub(super) fn predict(
         let (mut estimate, ensemble) = match method {
             Method::MeanField => {
                 let Some(reference) = &reference else {
-                    continue; // refused by the spec: the reverse SDE has no push-forward
+                    continue; // refused by the spec: a scheme of several stages with noise
                 };
                 (job.mean_field(reference, &mut set)?, None)
             }
@@ -151,25 +151,40 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn push(&self, weights: &DVector<f64>) -> Result<(Estimate, PushForward), RunError> {
+    /// The density of the model with the given weights, and whether its map of x_T folds: its push-forward, or with noise the
+    /// density of the sampler's chain.
+    fn push(&self, weights: &DVector<f64>) -> Result<(Estimate, bool), RunError> {
         let denoiser = LinearDenoiser {
             family: self.family,
             diffusion: &self.problem.diffusion,
             weights: weights.as_slice(),
         };
-        mean_field(
-            self.problem,
-            self.generator.flow(),
-            &denoiser,
-            self.generator.bins(),
-        )
-        .map_err(failed(self.case, Method::MeanField))
+        let failed = failed(self.case, Method::MeanField);
+        match self.experiment.sampler.process {
+            Process::PfOde => mean_field(self.generator.flow(), &denoiser, self.generator.bins())
+                .map(|(estimate, push)| (estimate, push.folds))
+                .map_err(failed),
+            Process::ReverseSde { churn } => Chain {
+                problem: self.problem,
+                model: &denoiser,
+                scheme: self.experiment.sampler.scheme,
+                times: self.generator.times(),
+                churn,
+                start: self.generator.start_density(),
+                bins: self.generator.bins(),
+            }
+            .density()
+            .map(|density| (density.estimate, density.folds))
+            .map_err(failed),
+        }
     }
 
-    /// The push-forward of the mean weights without a layer (the reverse SDE has none), and what the quadrature's last
-    /// refinement changes in it: that stands for its error in all densities.
-    fn reference(&self) -> Result<(Option<(Estimate, PushForward)>, f64), RunError> {
-        if self.experiment.sampler.process != Process::PfOde {
+    /// The density of the mean weights without a layer (schemes of several stages have none with noise), and what the
+    /// quadrature's last refinement changes in it: that stands for its error in all densities.
+    fn reference(&self) -> Result<(Option<(Estimate, bool)>, f64), RunError> {
+        let sampler = &self.experiment.sampler;
+        let noisy = matches!(sampler.process, Process::ReverseSde { .. });
+        if noisy && !matches!(sampler.scheme, Scheme::Euler | Scheme::Ddim) {
             return Ok((None, self.statistics.change()));
         }
         let (fine, coarse) = self.statistics.quadratures();
@@ -210,14 +225,14 @@ impl<'a> Job<'a> {
     /// The push-forward of the mean weights: with a layer, of their average over layers.
     fn mean_field(
         &self,
-        reference: &(Estimate, PushForward),
+        reference: &(Estimate, bool),
         set: &mut PredictionSet,
     ) -> Result<Estimate, RunError> {
-        let (estimate, push) = match &self.statistics {
+        let (estimate, folds) = match &self.statistics {
             Statistics::Layered { choice, .. } => self.layered_mean_field(&choice.layer)?,
             _ => reference.clone(),
         };
-        if push.folds {
+        if folds {
             set.warnings.push(
                 "the mean flow map folds: at these step sizes it is no longer monotone in x_T"
                     .into(),
@@ -227,19 +242,16 @@ impl<'a> Job<'a> {
     }
 
     /// The mean over layers; what its two halves differ by shows the noise.
-    fn layered_mean_field(
-        &self,
-        layer: &QuenchedLayer<'_>,
-    ) -> Result<(Estimate, PushForward), RunError> {
+    fn layered_mean_field(&self, layer: &QuenchedLayer<'_>) -> Result<(Estimate, bool), RunError> {
         let seed = self.seed_of_layers;
         let [a, b] = mean_weights(layer, seed).map_err(|source| RunError::Statistics {
             case: self.case,
             source,
         })?;
-        let (mut estimate, push) = self.push(&((&a + &b) * 0.5))?;
+        let (mut estimate, folds) = self.push(&((&a + &b) * 0.5))?;
         let halves = total_variation(&self.push(&a)?.0.masses, &self.push(&b)?.0.masses);
         estimate.errors.push(("draws", 0.5 * halves));
-        Ok((estimate, push))
+        Ok((estimate, folds))
     }
 
     /// Refused by the spec where there is a layer.
@@ -265,11 +277,11 @@ impl<'a> Job<'a> {
         let weights = self.statistics.gaussian();
         let action = Action::new(&kernel, weights, self.generator.flow(), 1.0)
             .map_err(|e| failed(e.into()))?;
-        let sigma = self.problem.diffusion.sigma(self.problem.t_max);
+        let start = self.generator.start_density();
         let predict = &self.experiment.predict;
         let bins = self.generator.bins();
         let solution =
-            saddle_density(&action, sigma, predict.starts, seed, bins).map_err(&failed)?;
+            saddle_density(&action, start, predict.starts, seed, bins).map_err(&failed)?;
         saddles::describe(&solution, self.generator.times(), set);
         if let Some(gap) = predict.gap {
             let map = saddles::FillingMap {
@@ -278,7 +290,11 @@ impl<'a> Job<'a> {
                 times: self.generator.times(),
                 bins,
             };
-            match gap_filling(&action, sigma, gap, predict.draws, seed) {
+            let StartDensity::Normal { std } = start else {
+                // refused by the spec: the start is one of the Gaussian variables that are optimised
+                return Ok(solution.estimate);
+            };
+            match gap_filling(&action, *std, gap, predict.draws, seed) {
                 Ok(filling) => saddles::describe_filling(&filling, &kernel, &map, set),
                 // The density stands without it.
                 Err(

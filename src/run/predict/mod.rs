@@ -15,8 +15,9 @@ use crate::density::{
     DensityError, Ensemble, Estimate, Generated, Generator, WhiteNoise, cloud_density,
     cloud_estimate, fokker_planck, fokker_planck_plane, mean_field, white_saddle,
 };
-use crate::experiment::{Experiment, Method, Process};
+use crate::experiment::{Experiment, Method};
 use crate::family::{ExactDenoiser, Family};
+use crate::problem::StartDensity;
 
 /// Computes every method of the case.
 pub fn predict_case(
@@ -76,8 +77,13 @@ fn predict_naive(
         }
         let estimate = match method {
             Method::FokkerPlanck => {
-                let solution = fokker_planck(problem, noise(experiment, kappa), generator.bins())
-                    .map_err(failed(case, method))?;
+                let solution = fokker_planck(
+                    problem,
+                    noise(&generator, kappa),
+                    generator.start_density(),
+                    generator.bins(),
+                )
+                .map_err(failed(case, method))?;
                 set.diagnostics.insert(
                     "fokker-planck".into(),
                     json!({
@@ -95,7 +101,7 @@ fn predict_naive(
             },
             _ => {
                 let exact = ExactDenoiser { problem };
-                let (estimate, _) = mean_field(problem, generator.flow(), &exact, generator.bins())
+                let (estimate, _) = mean_field(generator.flow(), &exact, generator.bins())
                     .map_err(failed(case, method))?;
                 estimate
             }
@@ -115,12 +121,17 @@ fn naive_in_space(
     set: &mut PredictionSet,
 ) -> Result<(Estimate, Ensemble), DensityError> {
     let problem = &experiment.problem;
-    let (Method::FokkerPlanck, [first, second]) = (method, generator.readout.grid.axes()) else {
+    // The plane's solver starts from an isotropic normal law; the spec refuses the noised data there.
+    let (Method::FokkerPlanck, [first, second], StartDensity::Normal { std }) = (
+        method,
+        generator.readout.grid.axes(),
+        generator.start_density(),
+    ) else {
         let exact = ExactDenoiser { problem };
         let cloud = cloud_density(generator, &exact, usize::MAX, seed)?;
         return Ok((cloud_estimate(&cloud), cloud));
     };
-    let solution = fokker_planck_plane(problem, noise(experiment, kappa), [first, second])?;
+    let solution = fokker_planck_plane(problem, noise(generator, kappa), *std, [first, second])?;
     let [rows, columns] = solution.cells.axes;
     set.diagnostics.insert(
         "fokker-planck".into(),
@@ -152,12 +163,11 @@ fn naive_in_space(
     Ok((solution.estimate, ensemble))
 }
 
-fn noise(experiment: &Experiment, kappa: f64) -> WhiteNoise {
-    let churn = match experiment.sampler.process {
-        Process::PfOde => 0.0,
-        Process::ReverseSde { churn } => churn,
-    };
-    WhiteNoise { kappa, churn }
+fn noise(generator: &Generator<'_>, kappa: f64) -> WhiteNoise {
+    WhiteNoise {
+        kappa,
+        churn: generator.churn(),
+    }
 }
 
 /// The saddle-point density, or a warning that says why the expansion has none.
@@ -170,9 +180,10 @@ fn white_saddles(
 ) -> Result<Option<Estimate>, RunError> {
     let solution = white_saddle(
         &experiment.problem,
-        noise(experiment, kappa),
+        noise(generator, kappa),
         experiment.sampler.scheme,
         generator.times(),
+        generator.start_density(),
         generator.bins(),
         experiment.predict.starts,
     );

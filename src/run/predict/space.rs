@@ -7,7 +7,7 @@ use nalgebra::DVector;
 use super::linear::{Job, Statistics, mean_weights, sampled};
 use crate::compare::total_variation;
 use crate::density::{Ensemble, cloud_density, cloud_estimate, semiclassical_cloud};
-use crate::experiment::{Method, Process};
+use crate::experiment::Method;
 use crate::family::LinearDenoiser;
 use crate::run::RunError;
 use crate::run::prediction::{Grow, PredictionSet, failed};
@@ -25,10 +25,7 @@ impl Job<'_> {
             let started = Instant::now();
             let (mut estimate, ensemble, cloud) = match method {
                 Method::MeanField => {
-                    let Some(reference) = &reference else {
-                        continue; // refused by the spec: the reverse SDE has no push-forward
-                    };
-                    let (cloud, noise) = self.mean_cloud(reference)?;
+                    let (cloud, noise) = self.mean_cloud(&reference)?;
                     let mut estimate = cloud_estimate(&cloud);
                     estimate.errors.extend(noise.map(|e| ("draws", e)));
                     (estimate, None, Some(cloud))
@@ -77,16 +74,13 @@ impl Job<'_> {
             .map_err(failed(self.case, Method::MeanField))
     }
 
-    /// The push-forward of the mean weights without a layer (the reverse SDE has none), and what the quadrature's last
-    /// refinement changes in it, from the same starts.
-    fn reference_cloud(&self) -> Result<(Option<Ensemble>, f64), RunError> {
-        if self.experiment.sampler.process != Process::PfOde {
-            return Ok((None, self.statistics.change()));
-        }
+    /// What the mean weights without a layer generate, and what the quadrature's last refinement changes in it, from the same
+    /// starts with the same noise.
+    fn reference_cloud(&self) -> Result<(Ensemble, f64), RunError> {
         let (fine, coarse) = self.statistics.quadratures();
         let (fine, coarse) = (self.cloud(fine)?, self.cloud(coarse)?);
         let change = total_variation(&fine.mean(), &coarse.mean());
-        Ok((Some(fine), change))
+        Ok((fine, change))
     }
 
     /// The push-forward of the mean weights; with a layer of their average over layers, and what the noise of that average

@@ -6,7 +6,7 @@ use crate::experiment::{
     SamplerOptions, Scheme, Spacing, Start,
 };
 use crate::family::{Family, Naive};
-use crate::problem::Problem;
+use crate::problem::{Problem, StartLaw};
 use crate::spec::error::Fault;
 use crate::spec::fields::allowed_for;
 use crate::spec::path::FieldPath;
@@ -111,6 +111,7 @@ pub(super) fn exact_score(
             steps: 1,
             grid: Spacing::Log,
             tolerance: 1e-8,
+            start: StartLaw::Normal,
         },
         predict: PredictOptions {
             statistics: None,

@@ -8,7 +8,7 @@ use crate::experiment::{
     Start, StatisticsKind,
 };
 use crate::family::Family;
-use crate::problem::{Problem, Training};
+use crate::problem::{Problem, StartLaw, Training};
 use crate::rivals::SmoothedScore;
 use crate::spec::error::Fault;
 use crate::spec::fields::{refuse, refuse_inapplicable};
@@ -65,7 +65,7 @@ pub(super) fn resolve(
         check_one_loop(&methods, setting)?;
     }
     let starts = starts(raw, &methods)?;
-    let gap = gap(raw, &methods, output)?;
+    let gap = gap(raw, &methods, setting.sampler, output)?;
     let smoothing = smoothing(raw, &methods, setting.problem)?;
     let draws = *raw.draws.get_or_insert(DRAWS);
     let least = match monte_carlo.start {
@@ -144,6 +144,7 @@ fn smoothing(raw: &mut RawPredict, methods: &[Method], problem: &Problem) -> Res
 fn gap(
     raw: &RawPredict,
     methods: &[Method],
+    sampler: &SamplerOptions,
     output: &OutputOptions,
 ) -> Result<Option<(f64, f64)>, Fault> {
     let Some([low, high]) = raw.gap else {
@@ -151,6 +152,11 @@ fn gap(
     };
     if !methods.contains(&Method::Saddle) {
         return Err(only_with_saddle("predict.gap"));
+    }
+    if sampler.start == StartLaw::Noised {
+        return Err(Fault::value(FieldPath::of("predict.gap")).allowed(
+            "no gap with sampler.start = \"noised\": the start is one of the Gaussian variables that are optimised",
+        ));
     }
     let inside = output
         .range
@@ -214,9 +220,13 @@ fn applicable(setting: &Setting<'_>, statistics: Option<StatisticsKind>) -> (Vec
     let (methods, because) = on_the_line(setting.family, setting.sampler, statistics);
     // Saddles are found on the line, the Fokker-Planck equation is solved up to the plane.
     let dim = setting.problem.dim();
+    let sampler = setting.sampler;
+    let one_stage = matches!(sampler.scheme, Scheme::Euler | Scheme::Ddim);
     let solved = |m: &Method| match m {
         Method::Saddle => dim == 1,
-        Method::FokkerPlanck => dim <= 2,
+        Method::FokkerPlanck => dim == 1 || dim == 2 && sampler.start != StartLaw::Noised,
+        // On the line the density of the reverse SDE's own chain, whose steps are a map and noise after it.
+        Method::MeanField => dim > 1 || one_stage || sampler.process == Process::PfOde,
         _ => true,
     };
     let own = methods.iter().copied().filter(solved);
@@ -270,8 +280,10 @@ fn on_the_line(
                     &[MeanField, Semiclassical, GaussianField, SampleSum]
                 }
                 (StatisticsKind::QuenchedLayer, true) => &[MeanField, GaussianField],
-                (StatisticsKind::Equivalent, false) if influences => &[GaussianField, SampleSum],
-                (_, false) => &[GaussianField],
+                (StatisticsKind::Equivalent, false) if influences => {
+                    &[MeanField, GaussianField, SampleSum]
+                }
+                (_, false) => &[MeanField, GaussianField],
             };
             let kind = if ode { "pf-ode" } else { "reverse-sde" };
             return (
@@ -296,9 +308,17 @@ fn on_the_line(
             &[MeanField],
             "model.kind = \"naive\", kappa = 0 and sampler.kind = \"pf-ode\"",
         ),
+        (Family::Naive(naive), Process::ReverseSde { churn })
+            if action && naive.kappa.max(churn) > 0.0 =>
+        {
+            (
+                &[Saddle, FokkerPlanck],
+                "model.kind = \"naive\" and sampler.kind = \"reverse-sde\"",
+            )
+        }
         (Family::Naive(_), Process::ReverseSde { .. }) => (
-            &[Saddle, FokkerPlanck],
-            "model.kind = \"naive\" and sampler.kind = \"reverse-sde\"",
+            &[FokkerPlanck],
+            "model.kind = \"naive\", sampler.kind = \"reverse-sde\", and no noise or a scheme of several stages",
         ),
     };
     (methods, setting.to_owned())
@@ -313,7 +333,7 @@ fn methods(
     let (applicable, setting) = applicable(setting, statistics);
     if applicable.is_empty() {
         return Err(Fault::at(FieldPath::of("sampler.kind"), setting).allowed(
-            "sampler.kind = \"pf-ode\", or a linear model: the reverse SDE with the exact score is solved in D <= 2",
+            "sampler.kind = \"pf-ode\", or a linear model: the reverse SDE with the exact score is solved in D <= 2 (in D = 2 unless sampler.start = \"noised\")",
         ));
     }
     let methods = raw.methods.get_or_insert_with(|| {

@@ -20,7 +20,7 @@ pub(super) fn resolve(
     family: &Family,
 ) -> Result<SamplerOptions, Fault> {
     let proxy_noise = matches!(family, Family::Naive(naive) if naive.kappa > 0.0);
-    let process = process(raw, tree, proxy_noise)?;
+    let process = process(raw, tree)?;
     let scheme = scheme(raw, tree, process, proxy_noise)?;
     let steps = count("sampler.steps", *raw.steps.get_or_insert(80), 1, 1_000_000)?;
     let tolerance = match scheme {
@@ -34,23 +34,21 @@ pub(super) fn resolve(
         steps,
         grid: *raw.grid.get_or_insert(Spacing::Log),
         tolerance,
+        start: *raw.start.get_or_insert_default(),
     })
 }
 
-fn process(raw: &mut RawSampler, tree: &Value, proxy_noise: bool) -> Result<Process, Fault> {
+fn process(raw: &mut RawSampler, tree: &Value) -> Result<Process, Fault> {
     let path = FieldPath::of("sampler");
     match *raw.kind.get_or_insert(SamplerKind::PfOde) {
         SamplerKind::PfOde => {
-            let keys = ["kind", "scheme", "steps", "grid", "tolerance"];
+            let keys = ["kind", "scheme", "steps", "grid", "tolerance", "start"];
             refuse_inapplicable(tree, &path, "sampler.kind = \"pf-ode\"", &keys)?;
             Ok(Process::PfOde)
         }
-        SamplerKind::ReverseSde if proxy_noise => Err(Fault::value(path.key("kind")).allowed(
-            "\"pf-ode\" with model.kappa > 0: the proxy noise already makes the sampler stochastic",
-        )),
         SamplerKind::ReverseSde => {
             let churn = *raw.churn.get_or_insert(1.0);
-            check("sampler.churn", churn.is_finite() && churn > 0.0)?;
+            check("sampler.churn", churn.is_finite() && churn >= 0.0)?;
             Ok(Process::ReverseSde { churn })
         }
     }
@@ -75,12 +73,12 @@ fn scheme(
         ));
     }
     let stochastic = matches!(process, Process::ReverseSde { .. });
-    if stochastic && !matches!(scheme, Scheme::Euler | Scheme::Ddim) {
+    if stochastic && scheme == Scheme::Adaptive {
         return Err(Fault::value(path.key("scheme"))
-            .allowed("\"euler\" | \"ddim\" with sampler.kind = \"reverse-sde\""));
+            .allowed("\"euler\" | \"heun\" | \"ddim\" with sampler.kind = \"reverse-sde\""));
     }
     if scheme != Scheme::Adaptive {
-        let keys = ["kind", "churn", "scheme", "steps", "grid"];
+        let keys = ["kind", "churn", "scheme", "steps", "grid", "start"];
         refuse_inapplicable(tree, &path, "a scheme other than \"adaptive\"", &keys)?;
     }
     Ok(scheme)
