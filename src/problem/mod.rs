@@ -2,17 +2,21 @@
 //! (target) and how it is trained (training protocol).
 
 mod cloud;
+mod component;
 mod data;
 mod diffusion;
 mod line;
+mod low_rank;
 mod noise_share;
 mod schedule;
 mod target;
 mod training;
 
 pub use cloud::{CloudMoments, CloudPosterior};
-pub use data::{Component, Data, DataError};
+pub use component::Component;
+pub use data::{Data, DataError};
 pub use diffusion::Diffusion;
+pub use low_rank::{LowRankPoint, LowRankPosterior, orthogonal_bases, random_bases};
 pub use line::{LineMoments, LinePosterior, TiltedMoments};
 pub use noise_share::{grid_points, noise_share};
 pub use schedule::{Schedule, TimeWeight};
@@ -34,6 +38,16 @@ impl Problem {
     /// Dimension D of the data.
     pub fn dim(&self) -> usize {
         self.data.dim()
+    }
+
+    /// Flops of the exact denoiser at one position: a distance from every component, or products with its axes.
+    pub fn denoiser_flops(&self) -> f64 {
+        let dim = self.dim() as f64;
+        let one = |c: &Component| match &c.axes {
+            Some(axes) => 8.0 * dim * axes.ncols() as f64,
+            None => 8.0 * dim,
+        };
+        self.data.components().iter().map(one).sum()
     }
 
     /// Posterior of the clean point given `x` at time `t`.

@@ -203,7 +203,8 @@ impl<'a> Space<'a> {
     fn new(experiment: &'a Experiment) -> Self {
         let (problem, evaluations) = (&experiment.problem, evaluations(experiment));
         let dim = problem.dim() as f64;
-        let exact = evaluations * problem.data.components().len() as f64 * PAIR;
+        let pairs = problem.data.components().len() as f64 * PAIR;
+        let exact = evaluations * pairs.max(problem.denoiser_flops() / FLOP_RATE);
         let trajectory = match experiment.family.linear() {
             None => exact,
             Some(family) => {

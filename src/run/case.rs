@@ -27,8 +27,10 @@ use crate::spec::Case;
 /// How often a growing ensemble is written down.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Evaluations of one component that a point of the exact score's clouds may cost, and the least points of each cloud.
+/// Evaluations of one component that the exact score's clouds may cost, and the least points of each cloud. An evaluation counts
+/// several times where it takes many flops.
 const EXACT_EVALUATIONS: usize = 1 << 20;
+const FLOPS: f64 = 1024.0;
 const FEWEST_POINTS: usize = 512;
 
 /// Surroundings of one case's run.
@@ -138,7 +140,9 @@ impl Context<'_> {
         if problem.dim() > 1 {
             let seed = part_seed(case, PF_ODE);
             // Every evaluation sums over all components.
-            let points = EXACT_EVALUATIONS / problem.data.components().len();
+            let components = problem.data.components().len();
+            let costly = (problem.denoiser_flops() / (FLOPS * components as f64)).max(1.0);
+            let points = (EXACT_EVALUATIONS as f64 / (components as f64 * costly)) as usize;
             let exact = cloud_density(generator, &model, points.max(FEWEST_POINTS), seed)
                 .map_err(failed)?;
             let data =

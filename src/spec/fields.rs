@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("seed", "an integer from 0 to 2^53 = 9007199254740992"),
     ("data", "a table: [data]"),
-    ("data.kind", r#""points" | "mixture" | "file""#),
+    ("data.kind", r#""points" | "mixture" | "low-rank-mixture" | "file""#),
     (
         "data.points",
         "a non-empty array of points, each an array of D >= 1 finite numbers",
@@ -58,6 +58,27 @@ const ALLOWED: &[(&str, &str)] = &[
         "a row: an array of D finite numbers",
     ),
     ("data.covariances[][][]", "a finite number"),
+    ("data.dimension", "an integer from 1 to 16384"),
+    (
+        "data.rank",
+        "an integer from 1 to the dimension, that of every subspace",
+    ),
+    ("data.subspaces", "an integer from 1 to 1000"),
+    (
+        "data.ranks",
+        "an array of 1 to 1000 integers from 1 to the dimension, one for each subspace",
+    ),
+    ("data.ranks[]", "an integer from 1 to the dimension"),
+    (
+        "data.bases",
+        r#""random" | "orthogonal" | an array of D x d matrices with orthonormal columns (U^T U = 1 within 1e-6), each an array of D rows"#,
+    ),
+    (
+        "data.bases[]",
+        "a D x d matrix with orthonormal columns (U^T U = 1 within 1e-6), 1 <= d <= D, as an array of D rows",
+    ),
+    ("data.noise", "a finite number >= 0"),
+    ("data.seed", "an integer from 0 to 2^53 = 9007199254740992"),
     ("data.path", "the path of a .csv or .npy file"),
     (
         "data.columns",

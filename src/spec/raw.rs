@@ -56,13 +56,14 @@ pub(super) struct RawSpec {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawData {
-    /// points: point masses. mixture: Gaussians. file: the rows of a table, equally weighted; equal rows are merged.
+    /// points: point masses. mixture: Gaussians. low-rank-mixture: Gaussians around the origin, each of variance 1 on a subspace of few
+    /// dimensions. file: the rows of a table, equally weighted; equal rows are merged.
     pub kind: DataKind,
     /// points: M x D coordinates.
     #[schemars(length(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub points: Option<Vec<Vec<f64>>>,
-    /// points, mixture: M weights >= 0 that sum to 1 (within 1e-6). Default: equal weights.
+    /// points, mixture, low-rank-mixture: M weights >= 0 that sum to 1 (within 1e-6). Default: equal weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<Vec<f64>>,
     /// mixture: M x D means.
@@ -75,6 +76,35 @@ pub(super) struct RawData {
     /// mixture: M x D x D covariance matrices, symmetric and positive semi-definite.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub covariances: Option<Vec<Vec<Vec<f64>>>>,
+    /// low-rank-mixture: the dimension D of the points. Not where `bases` are matrices, which tell it.
+    #[schemars(range(min = 1, max = 16384))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<u64>,
+    /// low-rank-mixture: the dimension of every subspace, at most D. Give either this with `subspaces`, or `ranks`.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u64>,
+    /// low-rank-mixture: the number of subspaces of dimension `rank`. Default 1.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subspaces: Option<u64>,
+    /// low-rank-mixture: the dimension of each subspace, at most D.
+    #[schemars(length(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<Vec<u64>>,
+    /// low-rank-mixture: random: every subspace uniformly at random. orthogonal: disjoint columns of one random orthogonal matrix. Or
+    /// the subspaces' bases themselves: for each a matrix of D rows whose columns are orthonormal (to 1e-6). Default random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bases: Option<RawBases>,
+    /// low-rank-mixture: standard deviation s of isotropic noise added to the points of the subspaces, >= 0: the variance is 1 + s^2 on
+    /// a subspace and s^2 off it. Default 0.
+    #[schemars(range(min = 0.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<f64>,
+    /// low-rank-mixture: seed of random bases, at most 2^53. Default: the spec's seed.
+    #[schemars(extend("maximum" = 9_007_199_254_740_992_u64))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// file: a .csv with a header line or a .npy array of 1 or 2 axes, relative to the spec file's directory, or
     /// else to the current directory.
     #[schemars(length(min = 1))]
@@ -110,12 +140,31 @@ pub(super) struct RawData {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
 pub(super) enum DataKind {
     Points,
     Mixture,
+    LowRankMixture,
     File,
+}
+
+/// Where the subspaces of a low-rank mixture come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub(super) enum RawBases {
+    Drawn(DrawnBases),
+    /// K matrices, each by its D rows.
+    Given(Vec<Vec<Vec<f64>>>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(super) enum DrawnBases {
+    Random,
+    Orthogonal,
 }
 
 /// A column of a data file.

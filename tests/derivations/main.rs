@@ -20,6 +20,7 @@ mod d21_network_training;
 mod d21_networks;
 mod d22_dataset;
 mod d22_kernel_machines;
+mod d24_low_rank_mixtures;
 mod d2_dsm_target;
 mod d3_path_integral;
 mod d4_naive_family;

@@ -5,6 +5,7 @@ mod diffusion;
 mod expression;
 mod joint;
 mod kernel;
+mod low_rank;
 mod map;
 mod model;
 mod monte_carlo;
@@ -54,7 +55,7 @@ impl<'a> Resolver<'a> {
     pub fn resolve(&mut self, tree: &Value) -> Result<ResolvedCase, Fault> {
         let mut raw = fields::deserialize(tree)?;
         let (name, seed) = self.identity(&mut raw)?;
-        let data = self.data(&mut raw.data, tree)?;
+        let data = self.data(&mut raw.data, tree, seed)?;
         let (diffusion, t_min, t_max) = diffusion::resolve(&mut raw.diffusion, tree)?;
         let problem = Problem {
             data,

@@ -293,7 +293,7 @@ fn windows(problem: &Problem, output: &OutputOptions, variable: &Variable) -> Ve
     for t in expression::times(problem.t_min, problem.t_max) {
         let (alpha, sigma2) = (problem.diffusion.alpha(t), problem.diffusion.sigma2(t));
         for component in problem.data.components() {
-            let widest = component.variances.max();
+            let widest = component.widest();
             let std = (alpha * alpha * widest + sigma2).sqrt();
             let mean = alpha * component.mean[i];
             reach = (
