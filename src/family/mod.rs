@@ -5,6 +5,7 @@ pub mod features;
 pub mod kernel;
 mod kernel_family;
 mod linear;
+mod low_rank;
 mod naive;
 pub mod network;
 mod rows;
@@ -12,6 +13,8 @@ mod tabulated;
 
 pub use kernel_family::{ExpansionError, KernelFamily};
 pub use linear::{Linear, LinearDenoiser};
+pub(crate) use low_rank::Level;
+pub use low_rank::{Assignment, LowRank, LowRankDenoiser, LowRankError};
 pub use naive::{ExactDenoiser, Naive};
 pub use rows::SampleRows;
 pub use tabulated::TabulatedDenoiser;

@@ -4,6 +4,7 @@ mod factored;
 mod kernel_machine;
 mod naive;
 pub mod network;
+pub mod subspace;
 mod train;
 
 pub use crate::numerics::random::stream as model_rng;
