@@ -14,6 +14,7 @@ mod random_field;
 mod remap;
 mod saddle;
 mod sample_sum_field;
+mod subspace_field;
 mod semiclassical;
 mod white_saddle;
 
@@ -27,7 +28,8 @@ pub use layered_field::{LayerChoice, LayeredField, NoiseEffect, Rung, choose_lay
 pub use mean_field::{mean_field, noised_data};
 pub use plane::{Axis, PlaneCells, PlaneFokkerPlanck, fokker_planck_plane, plane_solution};
 pub use push_forward::{PushForward, Refinement};
-pub use random_field::RandomField;
+pub use random_field::{RandomField, WeightField};
+pub use subspace_field::SubspaceField;
 pub use saddle::{
     Account, Branch, DominantPath, GapFilling, LineEnd, Saddle, SaddleDensity, SaddleLines,
     Tracing, gap_filling, saddle_density,

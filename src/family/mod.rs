@@ -9,6 +9,7 @@ mod low_rank;
 mod naive;
 pub mod network;
 mod rows;
+mod subspaces;
 mod tabulated;
 
 pub use kernel_family::{ExpansionError, KernelFamily};
@@ -17,6 +18,7 @@ pub(crate) use low_rank::Level;
 pub use low_rank::{Assignment, LowRank, LowRankDenoiser, LowRankError};
 pub use naive::{ExactDenoiser, Naive};
 pub use rows::SampleRows;
+pub use subspaces::{CleanPoints, SubspaceFamily, SubspaceFit, SubspaceTraining};
 pub use tabulated::TabulatedDenoiser;
 
 use network::{Network, NetworkTraining, Precision};
@@ -32,6 +34,8 @@ pub enum Family {
     Kernel(Box<KernelFamily>),
     /// Networks of finite width.
     Network(Box<NetworkFamily>),
+    /// Low-rank mixtures.
+    LowRank(Box<SubspaceFamily>),
 }
 
 /// Networks of finite width, how they are trained, and the kernel machines that they are in the limit of infinite width.
@@ -51,6 +55,7 @@ impl Family {
             Self::Linear(_) => "linear",
             Self::Kernel(_) => "kernel",
             Self::Network(_) => "mlp",
+            Self::LowRank(_) => "low-rank",
         }
     }
 
@@ -65,7 +70,7 @@ impl Family {
     /// The family as kernel machines: itself, or the limit of networks.
     pub fn kernel(&self) -> Option<&KernelFamily> {
         match self {
-            Self::Naive(_) | Self::Linear(_) => None,
+            Self::Naive(_) | Self::Linear(_) | Self::LowRank(_) => None,
             Self::Kernel(kernel) => Some(kernel),
             Self::Network(network) => Some(&network.limit),
         }

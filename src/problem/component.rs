@@ -5,6 +5,7 @@ use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 
 use super::DataError;
+use crate::numerics::subspace::complete;
 
 /// One Gaussian of the mixture, its covariance kept as eigenvalues and eigenvectors so that
 /// (alpha^2 Sigma + sigma^2 I)^-1 is exact at every noise level, down to sigma = 0.
@@ -180,45 +181,24 @@ impl Component {
         self.spectral_matrix(|v| v)
     }
 
-    /// The same component with all of its D axes, by Gram and Schmidt from the coordinate axes.
+    /// The same component with all of its D axes.
     pub(crate) fn completed(&self) -> Self {
         let (Some(axes), true) = (&self.axes, self.is_thin()) else {
             return self.clone();
         };
         let (dim, rank) = axes.shape();
-        let mut all = DMatrix::zeros(dim, dim);
-        all.columns_mut(0, rank).copy_from(axes);
-        for filled in rank..dim {
-            let basis = all.columns(0, filled);
-            // The coordinate axis that lies farthest off: its remainder is at least sqrt((D - r)/D) long.
-            let remainder = |i: usize| {
-                let mut e = DVector::zeros(dim);
-                e[i] = 1.0;
-                for _ in 0..2 {
-                    let inside = &basis * basis.tr_mul(&e);
-                    e -= inside;
-                }
-                e
-            };
-            let farthest = (0..dim)
-                .map(remainder)
-                .max_by(|a, b| a.norm().total_cmp(&b.norm()));
-            if let Some(e) = farthest {
-                all.set_column(filled, &e.normalize());
-            }
-        }
         let mut variances = DVector::from_element(dim, self.off_axes);
         variances.rows_mut(0, rank).copy_from(&self.variances);
         Self {
             mean: self.mean.clone(),
             variances,
-            axes: Some(all),
+            axes: Some(complete(axes.clone(), dim)),
             off_axes: 0.0,
         }
     }
 
     /// Draws one clean point into `x0` (length D).
-    pub(super) fn sample<R: Rng + ?Sized>(&self, rng: &mut R, x0: &mut [f64]) {
+    pub fn sample<R: Rng + ?Sized>(&self, rng: &mut R, x0: &mut [f64]) {
         if self.is_point() {
             x0.copy_from_slice(self.mean.as_slice());
             return;

@@ -53,8 +53,6 @@ pub enum DataError {
     },
     #[error("the columns of basis {index} are not orthonormal: U^T U is off the identity by {deviation:.3e}")]
     Orthonormal { index: usize, deviation: f64 },
-    #[error("{columns} orthogonal columns do not fit into {dim} dimensions")]
-    Columns { columns: usize, dim: usize },
     #[error("the standard deviation {value} off the subspaces; it must be finite and not negative")]
     Noise { value: f64 },
 }
@@ -178,14 +176,25 @@ impl Data {
 
     /// The component that a uniform random number chooses.
     pub fn component_at(&self, uniform: f64) -> &Component {
+        &self.components[self.index_at(uniform)]
+    }
+
+    fn index_at(&self, uniform: f64) -> usize {
         let u = uniform * self.cumulative[self.cumulative.len() - 1];
         let k = self.cumulative.partition_point(|c| *c <= u);
-        &self.components[k.min(self.components.len() - 1)]
+        k.min(self.components.len() - 1)
     }
 
     /// Draws one clean point into `x0` (length D).
     pub fn sample<R: Rng + ?Sized>(&self, rng: &mut R, x0: &mut [f64]) {
-        self.component_at(rng.random::<f64>()).sample(rng, x0);
+        self.sample_labelled(rng, x0);
+    }
+
+    /// The same; returns the component that the point belongs to.
+    pub fn sample_labelled<R: Rng + ?Sized>(&self, rng: &mut R, x0: &mut [f64]) -> usize {
+        let k = self.index_at(rng.random::<f64>());
+        self.components[k].sample(rng, x0);
+        k
     }
 
     /// Mean of the whole mixture, length D.

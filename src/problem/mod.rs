@@ -16,7 +16,7 @@ pub use cloud::{CloudMoments, CloudPosterior};
 pub use component::Component;
 pub use data::{Data, DataError};
 pub use diffusion::Diffusion;
-pub use low_rank::{LowRankPoint, LowRankPosterior, orthogonal_bases, random_bases};
+pub use low_rank::{LowRankPoint, LowRankPosterior};
 pub use line::{LineMoments, LinePosterior, TiltedMoments};
 pub use noise_share::{grid_points, noise_share};
 pub use schedule::{Schedule, TimeWeight};

@@ -11,6 +11,7 @@ mod json;
 mod maps;
 pub mod paths;
 mod readouts;
+pub mod recovery;
 pub mod result;
 mod table;
 
@@ -25,5 +26,6 @@ pub use figure::{
 pub use json::result_json;
 pub use maps::maps_summary;
 pub use readouts::readout_table;
+pub use recovery::recovery_table;
 pub use result::{ResultError, read_result, result_schema};
 pub use table::{comparison_table, comparison_table_of};

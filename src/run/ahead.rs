@@ -8,6 +8,7 @@ use crate::family::features::SpaceFeatures;
 use crate::family::network::Duration;
 use crate::family::{Family, Linear, NetworkFamily};
 use crate::monte_carlo::network::NetworkTrainer;
+use crate::monte_carlo::subspace::SubspaceTrainer;
 use crate::monte_carlo::{KernelTrainer, Trainer};
 use crate::problem::Training;
 use crate::spec::{Case, MemoryEstimate, Spec};
@@ -130,8 +131,14 @@ fn seconds(experiment: &Experiment, memory: &MemoryEstimate) -> (f64, f64) {
         }
         (Family::Kernel(_), Some(training)) => KernelTrainer::cost(training).flops / FLOP_RATE,
         (Family::Network(family), Some(training)) => network_seconds(family, training),
+        (Family::LowRank(family), Some(training)) => {
+            SubspaceTrainer::new(&experiment.problem, family, training).flops() / FLOP_RATE
+        }
         _ => 0.0,
     };
+    if !experiment.output.has_densities() {
+        return (experiment.monte_carlo.models as f64 * train, 0.0);
+    }
     if experiment.problem.dim() > 1 {
         let space = Space::new(experiment);
         let sample = space.travel(experiment.monte_carlo.particles as f64);

@@ -8,7 +8,7 @@ use super::checkpoint::{CaseKeys, Checkpoints, part_seed};
 use super::predict::predict_case;
 use super::prediction::PredictionSet;
 use super::readouts::Readings;
-use super::{Parts, Progress, RunError, maps, networks, trust};
+use super::{Parts, Progress, RunError, maps, networks, subspaces, trust};
 use crate::compare::{BandAgreement, Distances, Gap, bootstrap_error};
 use crate::density::{
     Ensemble, Estimate, Generator, Masses, RandomField, cloud_density, cloud_estimate, mean_field,
@@ -19,6 +19,7 @@ use crate::family::ExactDenoiser;
 use crate::histogram::Grid;
 use crate::monte_carlo::{EnsembleError, MonteCarlo};
 use crate::readout::Readout;
+use crate::report::recovery::SUBSPACES;
 use crate::report::result::{
     CaseResult, ComparisonResult, DATA, DensityResult, MONTE_CARLO, PF_ODE,
 };
@@ -62,6 +63,13 @@ impl Context<'_> {
 
     /// All that is predicted and trained of a model.
     fn densities(&mut self, case: &Case, parts: Parts) -> Result<CaseResult, RunError> {
+        if !case.experiment.output.has_densities() {
+            let mut result = CaseResult::empty(case.assignments.clone());
+            if parts.train {
+                self.subspaces(case, &mut result)?;
+            }
+            return Ok(result);
+        }
         let generator = Generator::new(&case.experiment);
         let grid = &generator.readout.grid;
         let references = self.references(case, &generator)?;
@@ -107,10 +115,31 @@ impl Context<'_> {
                 })?;
                 result.diagnostics.insert("networks".into(), described);
             }
+            self.subspaces(case, &mut result)?;
         }
         readings.report(&mut result);
         self.check(&result)?;
         Ok(result)
+    }
+
+    /// How well models of low rank recover the true subspaces.
+    fn subspaces(&mut self, case: &Case, result: &mut CaseResult) -> Result<(), RunError> {
+        let started = Instant::now();
+        let seed = part_seed(case, MONTE_CARLO);
+        let Some(described) = subspaces::describe(&case.experiment, seed) else {
+            return Ok(());
+        };
+        let described = described.map_err(|source| RunError::Ensemble {
+            case: self.index,
+            source,
+        })?;
+        result
+            .diagnostics
+            .insert(SUBSPACES.into(), json!(described));
+        if result.densities.is_empty() {
+            result.seconds.train = started.elapsed().as_secs_f64();
+        }
+        Ok(())
     }
 
     fn tell(&mut self, part: &str, done: u64, total: u64) {

@@ -115,7 +115,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("model", "a table: [model]; may be left out with [map]"),
     (
         "model.kind",
-        r#""naive" | "linear" | "kernel" | "ntk" | "mlp""#,
+        r#""naive" | "linear" | "kernel" | "ntk" | "mlp" | "low-rank""#,
     ),
     ("model.kappa", "a finite number >= 0"),
     ("model.predicts", r#""denoiser" | "score" | "noise""#),
@@ -133,6 +133,17 @@ const ALLOWED: &[(&str, &str)] = &[
     ("model.width", "an integer from 1 to 131072"),
     ("model.parameterisation", r#""ntk" | "standard""#),
     ("model.precision", r#""f32" | "f64""#),
+    (
+        "model.rank",
+        "an integer from 1 to the data's dimension, that of every subspace",
+    ),
+    ("model.subspaces", "an integer from 1 to 1000"),
+    (
+        "model.ranks",
+        "an array of 1 to 1000 integers from 1 to the data's dimension, one for each subspace",
+    ),
+    ("model.ranks[]", "an integer from 1 to the data's dimension"),
+    ("model.assignment", r#""soft" | "sharp""#),
     ("model.initial", r#""zero" | "random""#),
     ("model.kernels", "one or more tables: [[model.kernels]]"),
     (
@@ -217,6 +228,9 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("training.samples", "an integer >= 1"),
     ("training.dataset", "an integer >= 1"),
+    ("training.per_subspace", "an integer >= 1"),
+    ("training.method", r#""k-subspaces" | "gradient""#),
+    ("training.restarts", "an integer from 1 to 10000"),
     ("training.draws", "an integer >= 1"),
     ("training.ridge", "a finite number >= 0, > 0 for a kernel"),
     ("training.time", "a finite number > 0"),
@@ -285,6 +299,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("output.range[]", "a finite number, or a pair [low, high]"),
     ("output.range[][]", "a finite number"),
     ("output.bins", "an integer from 1 to 10000"),
+    ("output.densities", "true or false"),
     ("map", "a table: [map]"),
     (
         "map.times",

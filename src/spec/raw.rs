@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::experiment::{Method, Scheme, Spacing, Start, StatisticsKind};
+use crate::family::Assignment;
 use crate::family::kernel::Activation;
 use crate::family::network::{Parameterisation, Precision};
 use crate::problem::{Objective, Prediction};
@@ -242,7 +243,7 @@ pub(super) enum DiffusionKind {
 pub(super) struct RawModel {
     /// naive: fresh proxy noise at every sampling step. linear: fixed features, trained weights. kernel: kernel regression.
     /// ntk: an infinitely wide network in its lazy regime, the kernel being its neural tangent kernel of x and t. mlp: networks of
-    /// finite width, predicted in that limit.
+    /// finite width, predicted in that limit. low-rank: mixtures of Gaussians on subspaces, the bases learned.
     pub kind: ModelKind,
     /// naive: strength of the proxy noise, in units of time, >= 0. Default 0, the exact score.
     #[schemars(range(min = 0.0))]
@@ -305,6 +306,22 @@ pub(super) struct RawModel {
     #[schemars(schema_with = "precision_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
+    /// low-rank: the dimension of every subspace, at most D. Give either this with `subspaces`, or `ranks`. Default: the data's.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u64>,
+    /// low-rank: the number of subspaces of dimension `rank`. Default: the data's, else 1.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subspaces: Option<u64>,
+    /// low-rank: the dimension of each subspace, at most D. Default: those of the data.
+    #[schemars(length(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<Vec<u64>>,
+    /// low-rank: soft: by the posterior weights of the subspaces. sharp: the subspace of the largest one takes all. Default soft.
+    #[schemars(schema_with = "assignment_schema")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<Assignment>,
     /// ntk, mlp: where training starts. zero: at f = 0 (a network's own function at the start is subtracted). random: at the
     /// function of a random network. Default random.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -328,6 +345,8 @@ pub(super) enum ModelKind {
     Kernel,
     Ntk,
     Mlp,
+    #[serde(rename = "low-rank")]
+    LowRank,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -453,13 +472,26 @@ pub(super) struct RawTraining {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<u64>,
+    /// low-rank: N_k, as many clean points per model from each of the data's subspaces. Give either this or `dataset` (default 1000).
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_subspace: Option<u64>,
+    /// low-rank: k-subspaces: clustering; for a single subspace the leading singular subspace, which minimises the loss. gradient:
+    /// descent of the DSM loss on the Stiefel manifold, averaged over noises at four times. Default k-subspaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<FitKind>,
+    /// low-rank: random starts, besides a spectral one with up to 600 points; the best result is kept. Default 8.
+    #[schemars(range(min = 1, max = 10_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u64>,
     /// N, the number of clean points per model, drawn from the data distribution; each is noised `draws` times, so that there are
     /// P = N m samples. Give either this or `samples`.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<u64>,
     /// m, the number of times that each clean point is noised, at as many times t. With `samples` it divides them: N = P/m. More
-    /// than 1 with kernel, ntk and mlp, a time and data that are points. Default 1, P fresh triples.
+    /// than 1 with kernel, ntk and mlp, a time and data that are points. Default 1, P fresh triples. low-rank, gradient: noisy points
+    /// of each clean point at each of four times, an even number, default 32.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draws: Option<u64>,
@@ -491,6 +523,14 @@ pub(super) struct RawTraining {
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relative_loss: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(super) enum FitKind {
+    KSubspaces,
+    Gradient,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -630,6 +670,10 @@ pub(super) struct RawOutput {
     #[schemars(length(min = 2))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directions: Option<Vec<Vec<f64>>>,
+    /// model.kind = "low-rank": false leaves all densities out, so that models are trained and their subspaces compared with the
+    /// true ones, and nothing else is done. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub densities: Option<bool>,
 }
 
 /// Maps, in one or two dimensions, of where the target of training is noisy: tr C / (tr C + |s|^2) with C the proxy score's
@@ -674,6 +718,7 @@ choices! {
     activation_schema: "relu" | "erf" | "gelu";
     parameterisation_schema: "ntk" | "standard";
     precision_schema: "f32" | "f64";
+    assignment_schema: "soft" | "sharp";
     objective_schema: "dsm" | "esm";
     weighting_schema: "snr" | "uniform" | "sigma2" | "expression";
     scheme_schema: "euler" | "heun" | "ddim" | "adaptive";

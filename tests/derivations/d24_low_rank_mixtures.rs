@@ -5,10 +5,8 @@ use rand::RngExt;
 use rand_distr::StandardNormal;
 
 use vkernel::numerics::random::stream;
-use vkernel::problem::{
-    CloudPosterior, Component, Data, Diffusion, LowRankPosterior, Problem, orthogonal_bases,
-    random_bases,
-};
+use vkernel::numerics::subspace::random_basis;
+use vkernel::problem::{CloudPosterior, Component, Data, Diffusion, LowRankPosterior, Problem};
 use vkernel::readout::principal_directions;
 
 const VP: Diffusion = Diffusion::Vp {
@@ -17,7 +15,8 @@ const VP: Diffusion = Diffusion::Vp {
 };
 
 fn problem(dim: usize, ranks: &[usize], noise: f64, weights: &[f64], seed: u64) -> Problem {
-    let bases = random_bases(dim, ranks, &mut stream(seed, 0)).unwrap();
+    let mut rng = stream(seed, 0);
+    let bases: Vec<_> = ranks.iter().map(|d| random_basis(&mut rng, dim, *d)).collect();
     Problem {
         data: Data::low_rank(&bases, noise, Some(weights)).unwrap(),
         diffusion: VP,
@@ -311,20 +310,4 @@ fn d24_6_moments_and_principal_axes_of_the_data() {
     let direction: Vec<f64> = (0..24).map(|i| f64::from(u8::from(i == 5))).collect();
     let along = component.variance_along(&direction);
     assert!((along - component.covariance()[(5, 5)]).abs() < 1e-14);
-}
-
-#[test]
-fn d24_bases_are_orthonormal_and_orthogonal_where_they_say() {
-    let mut rng = stream(91, 0);
-    let bases = orthogonal_bases(16, &[3, 5, 8], &mut rng).unwrap();
-    let all = DMatrix::from_columns(
-        &bases.iter().flat_map(|b| b.column_iter()).collect::<Vec<_>>(),
-    );
-    let gram = all.tr_mul(&all);
-    assert!((gram - DMatrix::identity(16, 16)).amax() < 1e-13);
-    assert!(orthogonal_bases(16, &[9, 8], &mut rng).is_err());
-    // Not orthogonal: the mean square of an element of U_1^T U_2 is 1/n.
-    let random = random_bases(400, &[20, 20], &mut rng).unwrap();
-    let overlap = random[0].tr_mul(&random[1]).norm_squared() / 400.0;
-    assert!((overlap - 1.0 / 400.0).abs() < 6.0 * (2.0_f64 / 400.0).sqrt() / 400.0, "{overlap}");
 }

@@ -3,12 +3,14 @@
 
 mod dsm;
 mod k_subspaces;
+mod model;
 mod start;
 mod stiefel;
 mod trial;
 
 pub use dsm::{DsmLoss, DsmNoise, Mixture};
 pub use k_subspaces::{Clustering, k_subspaces};
+pub use model::{CleanSet, SubspaceTrainer, true_bases};
 pub use stiefel::{Descent, Minimum, Objective, minimise};
 pub use trial::{
     Arrangement, Cell, Outcome, RECOVERED, Rates, Sizes, TrialData, rates, same_partition, trial,

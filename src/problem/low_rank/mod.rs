@@ -1,17 +1,16 @@
 //! Mixtures of low-rank Gaussians: x0 = U_k a + s e with probability pi_k, a ~ N(0, I_d), e ~ N(0, I_n), U_k orthonormal n x d
 //! (Wang et al., arXiv 2409.02426; derivations/24-low-rank-mixtures.md).
 
-mod bases;
 mod point;
 mod posterior;
 
-pub use bases::{orthogonal_bases, random_bases};
 pub use point::LowRankPoint;
 pub use posterior::LowRankPosterior;
 
 use nalgebra::{DMatrix, DVector};
 
 use super::{Component, Data, DataError};
+use crate::numerics::linalg::orthonormal;
 
 /// Columns may be this far from orthonormal, in the largest element of U^T U - I.
 const ORTHONORMAL: f64 = 1e-6;
@@ -69,7 +68,7 @@ fn component(
     Ok(Component {
         mean: DVector::zeros(dim),
         variances: DVector::from_element(columns, 1.0 + off_axes),
-        axes: Some(bases::orthonormalised(basis.clone())),
+        axes: Some(orthonormal(basis)),
         off_axes: if columns < dim { off_axes } else { 0.0 },
     })
 }

@@ -3,6 +3,9 @@
 mod linear;
 mod saddles;
 mod space;
+mod subspaces;
+
+pub(super) use subspaces::fluctuations;
 
 use std::time::Instant;
 
@@ -30,6 +33,7 @@ pub fn predict_case(
         Family::Network(family) => {
             linear::predict(experiment, &family.limit.linear, case, seed, grow)
         }
+        Family::LowRank(family) => subspaces::predict(experiment, family, case, seed, grow),
         Family::Naive(naive) => predict_naive(experiment, naive.kappa, case, seed),
     }
 }

@@ -193,11 +193,6 @@ pub(super) fn fault(error: DataError, key: &str) -> Fault {
             let allowed = allowed_for(&path).unwrap_or_default();
             Fault::at(path, found).allowed(allowed)
         }
-        DataError::Columns { columns, dim } => Fault::at(
-            components,
-            format!("{columns} columns in {dim} dimensions"),
-        )
-        .allowed("at most as many columns as dimensions: orthogonal subspaces share none"),
         DataError::Noise { .. } => refuse(list("noise")),
         DataError::Std { index, value } => {
             Fault::at(list("stds").index(index), format!("{value:?}"))

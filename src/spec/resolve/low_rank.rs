@@ -5,7 +5,8 @@ use nalgebra::DMatrix;
 use super::data::{fault, length, list, required};
 use super::{LARGEST_SEED, check, check_at, count};
 use crate::numerics::random::stream;
-use crate::problem::{Data, orthogonal_bases, random_bases};
+use crate::numerics::subspace::{orthogonal_bases, random_basis};
+use crate::problem::Data;
 use crate::spec::error::Fault;
 use crate::spec::path::FieldPath;
 use crate::spec::raw::{DrawnBases, RawBases, RawData};
@@ -46,17 +47,21 @@ pub(super) fn resolve(raw: &mut RawData, seed: u64) -> Result<Data, Fault> {
     let own = *raw.seed.get_or_insert(seed);
     check("data.seed", own <= LARGEST_SEED)?;
     let mut rng = stream(own, STREAM);
-    let key = match drawn {
-        DrawnBases::Random => "rank",
-        DrawnBases::Orthogonal => "bases",
-    };
     let bases = match drawn {
-        DrawnBases::Random => random_bases(dim, &ranks, &mut rng),
-        DrawnBases::Orthogonal => orthogonal_bases(dim, &ranks, &mut rng),
+        DrawnBases::Random => ranks
+            .iter()
+            .map(|rank| random_basis(&mut rng, dim, *rank))
+            .collect(),
+        DrawnBases::Orthogonal => orthogonal_bases(&mut rng, dim, &ranks).ok_or_else(|| {
+            let found = format!(
+                "\"orthogonal\" with {} columns in {dim} dimensions",
+                ranks.iter().sum::<usize>()
+            );
+            Fault::at(list("bases"), found)
+                .allowed("at most as many columns in all as dimensions, or \"random\"")
+        })?,
     };
-    bases
-        .and_then(|bases| Data::low_rank(&bases, noise, raw.weights.as_deref()))
-        .map_err(|e| fault(e, key))
+    Data::low_rank(&bases, noise, raw.weights.as_deref()).map_err(|e| fault(e, "bases"))
 }
 
 /// The dimensions of the subspaces.
@@ -116,7 +121,7 @@ fn matrix(rows: &[Vec<f64>], path: &FieldPath) -> Result<DMatrix<f64>, Fault> {
     if let Some(i) = rows.iter().position(|row| row.len() != columns) {
         let found = length(rows[i].len(), "number");
         let allowed = format!("{}, as the first row", length(columns, "number"));
-        return Err(Fault::at(path.clone().index(i), found).allowed(allowed));
+        return Err(Fault::at(path.index(i), found).allowed(allowed));
     }
     check_at(path.clone(), columns > 0)?;
     let matrix = DMatrix::from_fn(rows.len(), columns, |i, j| rows[i][j]);

@@ -23,6 +23,8 @@ const TOLERANCE: f64 = 0.02;
 #[derive(Clone, Copy)]
 pub(super) struct Setting<'a> {
     pub dim: usize,
+    /// Are the data a low-rank mixture whose ranks are those of the model?
+    pub fluctuates: bool,
     pub family: &'a Family,
     pub training: Option<&'a Training>,
     pub sampler: &'a SamplerOptions,
@@ -36,6 +38,9 @@ pub(super) fn resolve(
     monte_carlo: &MonteCarloOptions,
     output: &OutputOptions,
 ) -> Result<PredictOptions, Fault> {
+    if let Family::LowRank(_) = setting.family {
+        return of_subspaces(raw, tree, setting, monte_carlo, output);
+    }
     if setting.family.linear().is_none() {
         let path = FieldPath::of("predict");
         refuse_inapplicable(
@@ -93,6 +98,39 @@ pub(super) fn resolve(
         one_loop,
         starts,
         gap,
+    })
+}
+
+/// Subspaces fluctuate by themselves: there are no statistics of weights to choose.
+fn of_subspaces(
+    raw: &mut RawPredict,
+    tree: &Value,
+    setting: &Setting<'_>,
+    monte_carlo: &MonteCarloOptions,
+    output: &OutputOptions,
+) -> Result<PredictOptions, Fault> {
+    let keys = ["methods", "draws", "particles"];
+    let path = FieldPath::of("predict");
+    refuse_inapplicable(tree, &path, "model.kind = \"low-rank\"", &keys)?;
+    let methods = match output.has_densities() {
+        true => methods(raw, setting, None)?,
+        false if raw.methods.is_some() => {
+            return Err(Fault::value(path.key("methods"))
+                .allowed("nothing with output.densities = false: all methods predict densities"));
+        }
+        false => Vec::new(),
+    };
+    let draws = *raw.draws.get_or_insert(DRAWS);
+    let particles = *raw.particles.get_or_insert(monte_carlo.particles as u64);
+    Ok(PredictOptions {
+        statistics: None,
+        methods,
+        draws: count("predict.draws", draws, 2, u64::MAX)?,
+        particles: count("predict.particles", particles, 8, u64::MAX)?,
+        tolerance: TOLERANCE,
+        one_loop: false,
+        starts: count("predict.starts", STARTS, 8, 100_000)?,
+        gap: None,
     })
 }
 
@@ -182,7 +220,13 @@ fn default_statistics(raw: &RawPredict, one_loop: bool) -> StatisticsKind {
 
 /// The methods that apply, and the setting that decides it.
 fn applicable(setting: &Setting<'_>, statistics: Option<StatisticsKind>) -> (Vec<Method>, String) {
-    let (methods, because) = on_the_line(setting.family, setting.sampler, statistics);
+    let (methods, because) = match (setting.family, setting.fluctuates) {
+        (Family::LowRank(_), false) => (
+            &[Method::MeanField][..],
+            "model.kind = \"low-rank\" and data that are no low-rank mixture of the same ranks".into(),
+        ),
+        _ => on_the_line(setting.family, setting.sampler, statistics),
+    };
     // Saddles are found on the line, the Fokker-Planck equation is solved up to the plane.
     let dim = setting.dim;
     let solved = |m: &Method| match m {
@@ -244,6 +288,7 @@ fn on_the_line(
                 ),
             );
         }
+        (Family::LowRank(_), _) => (&[MeanField, GaussianField], "model.kind = \"low-rank\""),
         (Family::Naive(naive), Process::PfOde) if naive.kappa > 0.0 && action => (
             &[MeanField, Saddle, FokkerPlanck],
             "model.kind = \"naive\" and kappa > 0",
