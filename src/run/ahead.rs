@@ -213,7 +213,13 @@ impl<'a> Space<'a> {
         let pairs = problem.data.components().len() as f64 * PAIR;
         let exact = evaluations * pairs.max(problem.denoiser_flops() / FLOP_RATE);
         let trajectory = match experiment.family.linear() {
-            None => exact,
+            None => match &experiment.family {
+                Family::LowRank(family) => {
+                    let columns: usize = family.ranks.iter().sum();
+                    evaluations * 4.0 * dim * columns as f64 / FLOP_RATE
+                }
+                _ => exact,
+            },
             Some(family) => {
                 let space = family.features.space_len() as f64;
                 let elementary = match family.features.space {

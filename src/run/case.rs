@@ -55,7 +55,7 @@ impl Context<'_> {
             })?;
         }
         let problem = &case.experiment.problem;
-        if problem.dim() > 1 || !result.maps.is_empty() {
+        if (problem.dim() > 1 && !result.densities.is_empty()) || !result.maps.is_empty() {
             result.means = maps::component_means(problem);
         }
         Ok(result)
