@@ -9,10 +9,10 @@ use statrs::distribution::{Binomial, Discrete};
 use crate::numerics::linalg::{multiply, orthonormal, view};
 
 /// Do so many points in general position on each of K subspaces of rank d, without noise, determine the subspaces? Every
-/// subspace needs d points, and of two subspaces one needs d + 1 (D25.7).
+/// subspace needs d points, and of two subspaces one needs d + 1 where d > 1 (D25.7).
 pub fn determined(rank: usize, sizes: &[usize]) -> bool {
-    sizes.iter().all(|size| *size >= rank)
-        && sizes.iter().filter(|size| **size == rank).count() <= 1
+    let bare = sizes.iter().filter(|size| **size == rank).count();
+    sizes.iter().all(|size| *size >= rank) && (rank == 1 || bare <= 1)
 }
 
 /// Probability that `total` points determine the subspaces when each is on subspace k with probability proportional to
@@ -39,7 +39,7 @@ pub fn probability_determined(rank: usize, weights: &[f64], total: usize) -> f64
             for size in rank..=remaining {
                 let p = binomial.pmf(size as u64);
                 let to = &mut next[remaining - size];
-                match size == rank {
+                match size == rank && rank > 1 {
                     true => to[1] += p * from[0],
                     false => {
                         to[0] += p * from[0];

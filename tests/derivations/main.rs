@@ -21,6 +21,8 @@ mod d21_networks;
 mod d22_dataset;
 mod d22_kernel_machines;
 mod d24_low_rank_mixtures;
+mod d25_subspaces;
+mod d25_transition;
 mod d2_dsm_target;
 mod d3_path_integral;
 mod d4_naive_family;
