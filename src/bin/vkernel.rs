@@ -10,8 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use vkernel::report::result::{Provenance, RunResult, SCHEMA};
 use vkernel::report::{
     comparison_table, comparison_table_of, decomposition_table, decomposition_table_of,
-    distances_across, maps_summary, read_result, readout_table, recovery_table, result_json, result_schema,
-    write_atomic, write_densities, write_figures,
+    distances_across, maps_summary, read_result, readout_table, recovery_table, result_json,
+    result_schema, write_atomic, write_densities, write_figures,
 };
 use vkernel::run::{Checkpoints, Parts, Progress, run};
 use vkernel::spec::{self, Spec};

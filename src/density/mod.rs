@@ -14,8 +14,8 @@ mod random_field;
 mod remap;
 mod saddle;
 mod sample_sum_field;
-mod subspace_field;
 mod semiclassical;
+mod subspace_field;
 mod white_saddle;
 
 pub use cloud::{cloud_density, cloud_estimate, noised_cloud};
@@ -29,7 +29,6 @@ pub use mean_field::{mean_field, noised_data};
 pub use plane::{Axis, PlaneCells, PlaneFokkerPlanck, fokker_planck_plane, plane_solution};
 pub use push_forward::{PushForward, Refinement};
 pub use random_field::{RandomField, WeightField};
-pub use subspace_field::SubspaceField;
 pub use saddle::{
     Account, Branch, DominantPath, GapFilling, LineEnd, Saddle, SaddleDensity, SaddleLines,
     Tracing, gap_filling, saddle_density,
@@ -39,6 +38,7 @@ pub use semiclassical::{
     FlowTangents, LARGE_PARAMETER, LoopReport, LoopTerms, Semiclassical, flow_tangents, loop_terms,
     semiclassical, semiclassical_cloud,
 };
+pub use subspace_field::SubspaceField;
 pub use white_saddle::{WhiteSaddle, white_saddle};
 
 pub use crate::action::white::WhiteNoise;

@@ -141,7 +141,10 @@ impl<'a> MonteCarlo<'a> {
             (_, Scratch::LowRank(trainer)) => {
                 let failed = |source| EnsembleError::Subspaces { index, source };
                 let clean = trainer.draw(&mut rng);
-                let model = trainer.train(&clean.points, &mut rng).map_err(failed)?.model;
+                let model = trainer
+                    .train(&clean.points, &mut rng)
+                    .map_err(failed)?
+                    .model;
                 trained = started.elapsed().as_secs_f64();
                 let denoiser = LowRankDenoiser::new(&model, &problem.diffusion);
                 self.generator

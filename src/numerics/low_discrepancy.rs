@@ -29,7 +29,10 @@ impl ScrambledSobol {
         let stretch = (index / LENGTH) as u32;
         let seed = self.seed.wrapping_add(stretch.wrapping_mul(0x9e37_79b9));
         // The same dimension under two scramblings would put the points of a square on few lines.
-        let Some(dimension) = u32::try_from(i).ok().filter(|i| *i < sobol_burley::NUM_DIMENSIONS) else {
+        let Some(dimension) = u32::try_from(i)
+            .ok()
+            .filter(|i| *i < sobol_burley::NUM_DIMENSIONS)
+        else {
             return independent(self.seed, i as u64, index);
         };
         f64::from(sobol_burley::sample(
@@ -42,7 +45,9 @@ impl ScrambledSobol {
 
 /// A uniform random number by its address: SplitMix64 (Steele, Lea and Flood 2014), once for every part of it.
 fn independent(seed: u32, i: u64, index: u64) -> f64 {
-    let mixed = [u64::from(seed), i, index].into_iter().fold(0, |z, part| mix(z ^ mix(part)));
+    let mixed = [u64::from(seed), i, index]
+        .into_iter()
+        .fold(0, |z, part| mix(z ^ mix(part)));
     ((mixed >> 40) as f64) / 16_777_216.0 + HALF
 }
 

@@ -44,14 +44,18 @@ pub enum DataError {
         "the covariance of component {index} is not symmetric and positive semi-definite (lowest eigenvalue {lowest:.3e})"
     )]
     Covariance { index: usize, lowest: f64 },
-    #[error("basis {index} has {rows} rows and {columns} columns; it must have {dim} rows and 1 to {dim} columns")]
+    #[error(
+        "basis {index} has {rows} rows and {columns} columns; it must have {dim} rows and 1 to {dim} columns"
+    )]
     BasisShape {
         index: usize,
         rows: usize,
         columns: usize,
         dim: usize,
     },
-    #[error("the columns of basis {index} are not orthonormal: U^T U is off the identity by {deviation:.3e}")]
+    #[error(
+        "the columns of basis {index} are not orthonormal: U^T U is off the identity by {deviation:.3e}"
+    )]
     Orthonormal { index: usize, deviation: f64 },
     #[error("the standard deviation {value} off the subspaces; it must be finite and not negative")]
     Noise { value: f64 },
@@ -113,7 +117,10 @@ impl Data {
         Self::new(components, weights)
     }
 
-    pub(super) fn new(components: Vec<Component>, weights: Option<&[f64]>) -> Result<Self, DataError> {
+    pub(super) fn new(
+        components: Vec<Component>,
+        weights: Option<&[f64]>,
+    ) -> Result<Self, DataError> {
         let first = components.first().ok_or(DataError::Empty)?;
         let dim = first.mean.len();
         if dim == 0 {

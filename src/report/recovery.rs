@@ -134,13 +134,14 @@ fn cells(recovery: &Recovery) -> Vec<String> {
         predicted
             .and_then(|p| p.recovered)
             .map_or_else(absent, |p| format!("{p:.2}")),
-        squared.se.map_or_else(
-            || three(squared.value),
-            |se| with_error(squared.value, se),
-        ),
+        squared
+            .se
+            .map_or_else(|| three(squared.value), |se| with_error(squared.value, se)),
         predicted.map_or_else(absent, |p| three(p.squared_sines_first_order)),
         predicted.map_or_else(absent, |p| three(p.squared_sines_spiked)),
-        recovery.true_partition.map_or_else(absent, |p| format!("{p:.2}")),
+        recovery
+            .true_partition
+            .map_or_else(absent, |p| format!("{p:.2}")),
         recovery
             .clustering_partition
             .map_or_else(absent, |p| format!("{p:.2}")),

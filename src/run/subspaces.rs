@@ -94,7 +94,10 @@ impl Trials<'_> {
         let failed = |source: SubspaceError| EnsembleError::Subspaces { index, source };
         let mut rng = model_rng(self.seed, index);
         let clean = self.trainer.draw(&mut rng);
-        let trained = self.trainer.train(&clean.points, &mut rng).map_err(failed)?;
+        let trained = self
+            .trainer
+            .train(&clean.points, &mut rng)
+            .map_err(failed)?;
         let clustering_partition = match self.trainer.descends() {
             false => None,
             true => {
@@ -144,7 +147,11 @@ impl Trials<'_> {
         let generated = DMatrix::from_column_slice(POINTS, dim, &x).transpose();
         let fresh = fresh_points(problem, &clean.points, &mut rng);
         let off = |points: &DMatrix<f64>| {
-            mean(nearest_subspace(points, &limit.bases).into_iter().map(|n| n.1))
+            mean(
+                nearest_subspace(points, &limit.bases)
+                    .into_iter()
+                    .map(|n| n.1),
+            )
         };
         let near = two_nearest(&generated, &clean.points);
         let memorised = |pair: &&(f64, f64)| pair.0 < MEMORISED * pair.1;
@@ -228,7 +235,10 @@ pub(super) fn predicted(
 }
 
 fn generated(outcomes: &[Outcome]) -> GeneratedDistances {
-    let all: Vec<&Distances> = outcomes.iter().filter_map(|o| o.distances.as_ref()).collect();
+    let all: Vec<&Distances> = outcomes
+        .iter()
+        .filter_map(|o| o.distances.as_ref())
+        .collect();
     let average = |of: fn(&Distances) -> f64| mean(all.iter().map(|d| of(d)));
     GeneratedDistances {
         models: all.len(),
@@ -242,11 +252,7 @@ fn generated(outcomes: &[Outcome]) -> GeneratedDistances {
 }
 
 /// Points of the data (n x [`POINTS`]) that are not in the training set, as far as a few attempts find any.
-fn fresh_points(
-    problem: &Problem,
-    training: &DMatrix<f64>,
-    rng: &mut ChaCha8Rng,
-) -> DMatrix<f64> {
+fn fresh_points(problem: &Problem, training: &DMatrix<f64>, rng: &mut ChaCha8Rng) -> DMatrix<f64> {
     let mut points = DMatrix::zeros(problem.dim(), POINTS);
     for mut point in points.column_iter_mut() {
         for _ in 0..ATTEMPTS {

@@ -18,7 +18,10 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("seed", "an integer from 0 to 2^53 = 9007199254740992"),
     ("data", "a table: [data]"),
-    ("data.kind", r#""points" | "mixture" | "low-rank-mixture" | "file""#),
+    (
+        "data.kind",
+        r#""points" | "mixture" | "low-rank-mixture" | "file""#,
+    ),
     (
         "data.points",
         "a non-empty array of points, each an array of D >= 1 finite numbers",

@@ -16,7 +16,10 @@ const VP: Diffusion = Diffusion::Vp {
 
 fn problem(dim: usize, ranks: &[usize], noise: f64, weights: &[f64], seed: u64) -> Problem {
     let mut rng = stream(seed, 0);
-    let bases: Vec<_> = ranks.iter().map(|d| random_basis(&mut rng, dim, *d)).collect();
+    let bases: Vec<_> = ranks
+        .iter()
+        .map(|d| random_basis(&mut rng, dim, *d))
+        .collect();
     Problem {
         data: Data::low_rank(&bases, noise, Some(weights)).unwrap(),
         diffusion: VP,
@@ -52,7 +55,13 @@ struct Dense {
 }
 
 /// By Cholesky factors and inverses of the n x n covariances of the components, from the bases alone.
-fn dense(bases: &[DMatrix<f64>], noise: f64, weights: &[f64], at: (f64, f64), x: &DVector<f64>) -> Dense {
+fn dense(
+    bases: &[DMatrix<f64>],
+    noise: f64,
+    weights: &[f64],
+    at: (f64, f64),
+    x: &DVector<f64>,
+) -> Dense {
     let (alpha, sigma2) = at;
     let dim = x.len();
     let identity = DMatrix::<f64>::identity(dim, dim);
@@ -158,11 +167,13 @@ fn d24_2_d24_4_d24_5_posterior_against_dense_linear_algebra() {
                 }
                 let own = problem.posterior(position.as_slice(), t);
                 assert!(off(own.covariance.as_slice(), truth.covariance.as_slice()) < 1e-10);
-                assert!((point.proxy_score_factor() * own.covariance[(0, 0)]
-                    / own.proxy_score_covariance()[(0, 0)]
-                    - 1.0)
-                    .abs()
-                    < 1e-12);
+                assert!(
+                    (point.proxy_score_factor() * own.covariance[(0, 0)]
+                        / own.proxy_score_covariance()[(0, 0)]
+                        - 1.0)
+                        .abs()
+                        < 1e-12
+                );
             }
         }
     }
@@ -184,7 +195,9 @@ fn d24_2_near_a_subspace_at_small_noise() {
     e -= basis * basis.tr_mul(&e);
     let e = e.normalize() * (3.0 * sigma2.sqrt());
     let x = basis * &a * alpha + &e;
-    let point = LowRankPosterior::new(&problem, t).at(x.as_slice()).log_density;
+    let point = LowRankPosterior::new(&problem, t)
+        .at(x.as_slice())
+        .log_density;
     let ln = |v: f64| (2.0 * std::f64::consts::PI * v).ln();
     let expected = -0.5 * (9.0 + a.norm_squared() * alpha * alpha / (alpha * alpha + sigma2))
         - 0.5 * (4.0 * ln(alpha * alpha + sigma2) + 44.0 * ln(sigma2));
@@ -224,14 +237,21 @@ fn d24_3_weights_of_the_paper() {
 /// In two, three and nine dimensions the same data written as a mixture with covariances, by other code.
 #[test]
 fn d24_4_the_same_as_a_mixture_with_covariances() {
-    for (dim, ranks, noise) in [(2, [1, 1], 0.0), (2, [1, 2], 0.2), (3, [2, 1], 0.1), (9, [2, 4], 0.3)] {
+    for (dim, ranks, noise) in [
+        (2, [1, 1], 0.0),
+        (2, [1, 2], 0.2),
+        (3, [2, 1], 0.1),
+        (9, [2, 4], 0.3),
+    ] {
         let thin = problem(dim, &ranks, noise, &[0.4, 0.6], 61);
         let covariances: Vec<Vec<Vec<f64>>> = bases(&thin)
             .iter()
             .map(|u: &DMatrix<f64>| {
                 let full = u * u.transpose();
                 let entry = |i, j| full[(i, j)] + if i == j { noise * noise } else { 0.0 };
-                (0..dim).map(|i| (0..dim).map(|j| entry(i, j)).collect()).collect()
+                (0..dim)
+                    .map(|i| (0..dim).map(|j| entry(i, j)).collect())
+                    .collect()
             })
             .collect();
         let means = vec![vec![0.0; dim]; 2];
@@ -270,7 +290,10 @@ fn d24_5_draws_of_the_clean_point() {
         let error = (expected / n as f64).sqrt();
         assert!((average - truth.mean[i]).abs() < 4.5 * error, "{i}");
         // Two Gaussians at most: a kurtosis of 3 or so.
-        assert!((variance / expected - 1.0).abs() < 4.5 * (3.0 / n as f64).sqrt(), "{i}");
+        assert!(
+            (variance / expected - 1.0).abs() < 4.5 * (3.0 / n as f64).sqrt(),
+            "{i}"
+        );
         assert!((mean[i * n] - truth.mean[i]).abs() < 1e-11);
     }
 }
@@ -287,9 +310,19 @@ fn d24_6_moments_and_principal_axes_of_the_data() {
     assert!(off(data.covariance().as_slice(), expected.as_slice()) < 1e-13);
     assert_eq!(data.mean().amax(), 0.0);
     // By eigenvectors of the dense matrix: each direction has the variance of its rank.
-    let mut values: Vec<f64> = expected.clone().symmetric_eigen().eigenvalues.iter().copied().collect();
+    let mut values: Vec<f64> = expected
+        .clone()
+        .symmetric_eigen()
+        .eigenvalues
+        .iter()
+        .copied()
+        .collect();
     values.sort_by(|a, b| b.total_cmp(a));
-    for (axis, value) in principal_directions(&problem, 4).unwrap().iter().zip(values) {
+    for (axis, value) in principal_directions(&problem, 4)
+        .unwrap()
+        .iter()
+        .zip(values)
+    {
         let v = DVector::from_column_slice(axis);
         assert!((&expected * &v - &v * value).norm() < 1e-12);
     }

@@ -94,7 +94,10 @@ impl<'a> SubspaceTrainer<'a> {
         /// Rounds of Lloyd's iteration, and steps of a descent, from one start.
         const ROUNDS: f64 = 10.0;
         const STEPS: f64 = 100.0;
-        let (dim, points) = (self.problem.dim() as f64, points(self.problem, self.family) as f64);
+        let (dim, points) = (
+            self.problem.dim() as f64,
+            points(self.problem, self.family) as f64,
+        );
         let columns: f64 = self.family.ranks.iter().map(|d| *d as f64).sum();
         let starts = self.learner.starts.random as f64 + 1.0;
         let fit = 10.0 * dim * points * (columns + points.min(dim));
@@ -208,9 +211,7 @@ pub fn true_bases(problem: &Problem, family: &SubspaceFamily) -> Option<Vec<DMat
 fn points(problem: &Problem, family: &SubspaceFamily) -> usize {
     match family.protocol.points {
         CleanPoints::Total(points) => points,
-        CleanPoints::PerSubspace(size) => {
-            size.saturating_mul(problem.data.components().len())
-        }
+        CleanPoints::PerSubspace(size) => size.saturating_mul(problem.data.components().len()),
     }
 }
 

@@ -31,7 +31,8 @@ impl<'a> LowRankPoint<'a> {
         means: Vec<DVector<f64>>,
     ) -> Self {
         // Differences from the heaviest component: what the others add keeps its digits, be it 1e-300.
-        let heaviest = (0..weights.len()).fold(0, |h, k| if weights[k] > weights[h] { k } else { h });
+        let heaviest =
+            (0..weights.len()).fold(0, |h, k| if weights[k] > weights[h] { k } else { h });
         let mut deviations: Vec<DVector<f64>> =
             means.iter().map(|m| m - &means[heaviest]).collect();
         let mut shift = DVector::zeros(posterior.dim());

@@ -146,7 +146,10 @@ impl<'a> Keys<'a> {
     }
 
     fn name(&self, key: &str) -> String {
-        self.short.get(key).cloned().unwrap_or_else(|| key.to_owned())
+        self.short
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| key.to_owned())
     }
 }
 
@@ -220,9 +223,19 @@ fn page(keys: &Keys<'_>, panels: &[Panel], title: &str) -> Result<Scene, FigureE
         };
         frame.draw(&mut scene, ordered, &[], WHITE);
         frame.ticks(&mut scene, TICK_LABEL, true, column == 0);
-        line(&mut scene, &frame, panel, (keys.x.1.len(), keys.y.1.len()), &edges);
+        line(
+            &mut scene,
+            &frame,
+            panel,
+            (keys.x.1.len(), keys.y.1.len()),
+            &edges,
+        );
         let em = fitting(&panel.name, LABEL, WIDTH)?;
-        scene.text(plain(panel.name.clone(), (frame.left, frame.top - 30.0), em));
+        scene.text(plain(
+            panel.name.clone(),
+            (frame.left, frame.top - 30.0),
+            em,
+        ));
         scene.text(Text {
             align: Align::Centre,
             ..plain(
@@ -283,11 +296,7 @@ mod tests {
         let sides = panel.predicted_line(3, 2);
         assert_eq!(
             sides,
-            [
-                [(1, 0), (1, 1)],
-                [(1, 1), (2, 1)],
-                [(2, 1), (2, 2)],
-            ]
+            [[(1, 0), (1, 1)], [(1, 1), (2, 1)], [(2, 1), (2, 2)],]
         );
         let none = Panel {
             predicted: vec![None; 6],

@@ -33,8 +33,9 @@ pub(super) fn resolve(
 fn without_densities(raw: &RawOutput, low_rank: bool) -> Result<OutputOptions, Fault> {
     let path = FieldPath::of("output");
     if !low_rank {
-        return Err(Fault::value(path.key("densities"))
-            .allowed("true unless model.kind = \"low-rank\", whose subspaces are compared besides"));
+        return Err(Fault::value(path.key("densities")).allowed(
+            "true unless model.kind = \"low-rank\", whose subspaces are compared besides",
+        ));
     }
     for (key, given) in [
         ("range", raw.range.is_some()),

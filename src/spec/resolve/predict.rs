@@ -223,7 +223,8 @@ fn applicable(setting: &Setting<'_>, statistics: Option<StatisticsKind>) -> (Vec
     let (methods, because) = match (setting.family, setting.fluctuates) {
         (Family::LowRank(_), false) => (
             &[Method::MeanField][..],
-            "model.kind = \"low-rank\" and data that are no low-rank mixture of the same ranks".into(),
+            "model.kind = \"low-rank\" and data that are no low-rank mixture of the same ranks"
+                .into(),
         ),
         _ => on_the_line(setting.family, setting.sampler, statistics),
     };

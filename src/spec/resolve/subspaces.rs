@@ -35,11 +35,7 @@ const KEYS: [&str; 7] = [
 const OWN: [&str; 3] = ["per_subspace", "method", "restarts"];
 
 /// The family; its training is [`protocol`]'s.
-pub(super) fn family(
-    raw: &mut RawModel,
-    tree: &Value,
-    problem: &Problem,
-) -> Result<Family, Fault> {
+pub(super) fn family(raw: &mut RawModel, tree: &Value, problem: &Problem) -> Result<Family, Fault> {
     let path = FieldPath::of("model");
     let keys = ["kind", "rank", "subspaces", "ranks", "assignment"];
     refuse_inapplicable(tree, &path, "model.kind = \"low-rank\"", &keys)?;
@@ -78,7 +74,11 @@ fn ranks(raw: &mut RawModel, problem: &Problem) -> Result<Vec<usize>, Fault> {
     let written = raw.rank.is_some() || raw.subspaces.is_some();
     if let Some(ranks) = &raw.ranks {
         if written {
-            let key = if raw.rank.is_some() { "rank" } else { "subspaces" };
+            let key = if raw.rank.is_some() {
+                "rank"
+            } else {
+                "subspaces"
+            };
             return Err(Fault::value(path.key(key)).allowed("either this or ranks, not both"));
         }
         check("model.ranks", !ranks.is_empty())?;
@@ -136,8 +136,9 @@ pub(super) fn protocol(
             let draws = *raw.draws.get_or_insert(DRAWS);
             let even = count("training.draws", draws, 2, MOST_DRAWS)?;
             if !even.is_multiple_of(2) {
-                return Err(Fault::value(path.key("draws"))
-                    .allowed("an even number with model.kind = \"low-rank\": noises come in opposite pairs"));
+                return Err(Fault::value(path.key("draws")).allowed(
+                    "an even number with model.kind = \"low-rank\": noises come in opposite pairs",
+                ));
             }
             SubspaceFit::Gradient { pairs: even / 2 }
         }
@@ -168,7 +169,8 @@ fn points(raw: &mut RawTraining, problem: &Problem) -> Result<(CleanPoints, usiz
     let size = count("training.per_subspace", size, 1, u64::MAX)?;
     let total = size.checked_mul(problem.data.components().len());
     let total = total.ok_or_else(|| {
-        Fault::value(FieldPath::of("training.per_subspace")).allowed("fewer than 2^64 points in all")
+        Fault::value(FieldPath::of("training.per_subspace"))
+            .allowed("fewer than 2^64 points in all")
     })?;
     Ok((CleanPoints::PerSubspace(size), total))
 }
