@@ -257,7 +257,11 @@ impl<'a> Space<'a> {
                     + self.statistics(family, kind)
                     + methods.map(|m| self.method(family, kind, *m)).sum::<f64>()
             }
-            _ => 2.0 * reference,
+            _ => {
+                let sampled = predict.methods.contains(&Method::GaussianField);
+                let draws = if sampled { predict.draws as f64 } else { 0.0 };
+                2.0 * reference + draws * self.travel(predict.particles as f64)
+            }
         }
     }
 

@@ -344,3 +344,22 @@ fn d24_6_moments_and_principal_axes_of_the_data() {
     let along = component.variance_along(&direction);
     assert!((along - component.covariance()[(5, 5)]).abs() < 1e-14);
 }
+
+/// Score and posterior weights at 10^4 points in 4096 dimensions, ten subspaces of dimension 8: the bar is 5 s.
+#[test]
+#[ignore = "a measurement"]
+fn d24_4_cost_in_4096_dimensions() {
+    let weights = [0.1; 10];
+    let problem = problem(4096, &[8; 10], 0.01, &weights, 101);
+    let n = 10_000;
+    for t in [0.01, 0.5] {
+        let x = positions(&problem, t, n, 102);
+        let (mut score, mut shares) = (vec![0.0; x.len()], vec![0.0; 10 * n]);
+        let started = std::time::Instant::now();
+        let posterior = LowRankPosterior::new(&problem, t);
+        posterior.score(&x, &mut score, &mut shares);
+        let seconds = started.elapsed().as_secs_f64();
+        eprintln!("t = {t}: {seconds:.2} s on one thread");
+        assert!(seconds < 5.0, "{seconds}");
+    }
+}

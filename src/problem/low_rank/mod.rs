@@ -38,12 +38,24 @@ impl Data {
         Self::new(components, weights)
     }
 
-    /// Orthonormal bases (n x d_k) of the subspaces where all components are Gaussians around the origin with few axes.
+    /// Orthonormal bases (n x d_k) of the subspaces where the data are a mixture as [`Self::low_rank`] makes it.
     pub fn subspaces(&self) -> Option<Vec<&DMatrix<f64>>> {
-        let basis = |c: &'_ Component| c.mean.iter().all(|m| *m == 0.0);
         let all = self.components().iter();
-        all.map(|c| c.axes.as_ref().filter(|_| basis(c))).collect()
+        all.map(|c| c.axes.as_ref().filter(|_| is_low_rank(c)))
+            .collect()
     }
+}
+
+/// Around the origin, of variance 1 + s^2 along all axes and s^2 off them?
+fn is_low_rank(component: &Component) -> bool {
+    let along = component.variances[0];
+    let noise_fits = match component.is_thin() {
+        true => along == 1.0 + component.off_axes,
+        false => along >= 1.0,
+    };
+    noise_fits
+        && component.variances.iter().all(|v| *v == along)
+        && component.mean.iter().all(|m| *m == 0.0)
 }
 
 fn component(
