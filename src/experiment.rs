@@ -199,8 +199,15 @@ pub struct OutputOptions {
     pub range: Vec<(f64, f64)>,
     /// Bins per axis.
     pub bins: usize,
-    /// Directions of the reported densities: the coordinates in D <= 2.
+    /// Directions of the reported densities: the coordinates in D <= 2. None where no densities are reported.
     pub directions: Vec<Direction>,
+}
+
+impl OutputOptions {
+    /// Are densities reported?
+    pub fn has_densities(&self) -> bool {
+        !self.directions.is_empty()
+    }
 }
 
 /// Maps of the share of noise in the target (T3), for D = 1 and 2.
@@ -253,6 +260,9 @@ pub struct Experiment {
 
 impl Experiment {
     /// What is read off generated points.
+    ///
+    /// # Panics
+    /// Where no densities are reported.
     pub fn readout(&self) -> Readout {
         let bins: Vec<Bins> = self
             .output

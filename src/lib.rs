@@ -13,8 +13,8 @@
 //! |---|---|
 //! | [`symbolic`] | expressions: parsed, differentiated, simplified, evaluated on tapes, printed |
 //! | [`numerics`] | panel quadrature, accelerated fixed points, sequential dense linear algebra, vectorised elementary functions, low-discrepancy points, streaming quantiles |
-//! | [`problem`] | data, forward process, DSM target and its covariance, training protocol |
-//! | [`family`] | score models as feature kernels: naive, linear in any dimension, kernels of (x, t), those of infinitely wide networks among them, and their expansion in features; networks of finite width |
+//! | [`problem`] | data, mixtures of low-rank Gaussians among them, forward process, DSM target and its covariance, training protocol |
+//! | [`family`] | score models as feature kernels: naive, linear in any dimension, kernels of (x, t), those of infinitely wide networks among them, and their expansion in features; networks of finite width; mixtures of low rank with learnable bases |
 //! | [`histogram`] | binned densities on the line and in the plane |
 //! | [`readout`] | what is read off clouds of points in D >= 2: projections, moments, distances from the training points, filling of segments |
 //! | [`experiment`] | one resolved case: a problem, a family, a sampler, what to predict and to train |
@@ -24,7 +24,7 @@
 //! | [`compare`] | distances between densities, their noise floors, agreement of bands, gap mass |
 //! | [`density`] | the solvers: mean-field, semiclassical with loop corrections, saddle (linear families and white noise), gaussian-field (with or without a layer), sample-sum, fokker-planck (line and plane), clouds of trajectories in D >= 2 |
 //! | [`rivals`] | other theories of what is learned, as denoisers with their densities: the Gaussian score, random-matrix theory of linear denoisers, the smoothed score |
-//! | [`monte_carlo`] | ensembles of trained models, sampled; networks trained by gradient descent, batches and Adam, and how lazy they are |
+//! | [`monte_carlo`] | ensembles of trained models, sampled; networks trained by gradient descent, batches and Adam, and how lazy they are; subspaces learned by clustering and by descent |
 //! | [`spec`] | the input edge: spec files, overrides, sweeps, and their errors |
 //! | [`mod@derive`] | the formulas behind one experiment, as text, LaTeX and SymPy |
 //! | [`cite`] | the works behind the methods of a spec, as BibTeX |

@@ -19,6 +19,9 @@ const REACH: f64 = 0.25;
 /// Segments are drawn between at most so many training points.
 pub const MOST_ENDS: usize = 64;
 
+/// Moments are read off in so many dimensions: their number grows with the square.
+const MOST_MOMENTS: usize = 16;
+
 /// What is read off besides the main density. Each view is a list of averages over the generated points.
 #[derive(Debug, Clone, PartialEq)]
 pub enum View {
@@ -129,7 +132,9 @@ impl Readout {
         if dim > 2 {
             readout.add_densities(bins);
         }
-        readout.views.push(View::Moments);
+        if dim <= MOST_MOMENTS {
+            readout.views.push(View::Moments);
+        }
         if readout.points.ncols() >= 2 {
             readout.add_neighbours(bins);
         }
@@ -446,11 +451,9 @@ fn training_points(problem: &Problem) -> DMatrix<f64> {
 /// # Errors
 /// When the eigenvalues of the covariance cannot be computed.
 pub fn principal_directions(problem: &Problem, count: usize) -> Result<Vec<Vec<f64>>, LinalgError> {
-    let (_, vectors) = linalg::symmetric_eigen(&problem.data.covariance())?;
-    Ok(vectors
-        .column_iter()
-        .rev()
-        .take(count)
+    let axes = principal_axes(problem, count)?;
+    Ok(axes
+        .into_iter()
         .map(|v| {
             let largest = v
                 .iter()
@@ -458,4 +461,31 @@ pub fn principal_directions(problem: &Problem, count: usize) -> Result<Vec<Vec<f
             v.iter().map(|c| c * largest.signum()).collect()
         })
         .collect())
+}
+
+fn principal_axes(problem: &Problem, count: usize) -> Result<Vec<DVector<f64>>, LinalgError> {
+    let data = &problem.data;
+    let dense = || {
+        let (_, vectors) = linalg::symmetric_eigen(&data.covariance())?;
+        let all = vectors.column_iter().rev().take(count);
+        Ok(all.map(|v| v.into_owned()).collect())
+    };
+    let Some(bases) = data.subspaces() else {
+        return dense();
+    };
+    // Off all subspaces the covariance is a multiple of the identity: its leading axes are the left singular vectors of the
+    // weighted bases side by side.
+    let mut rows = Vec::new();
+    for ((basis, w), c) in bases.iter().zip(data.weights()).zip(data.components()) {
+        for (column, v) in basis.column_iter().zip(c.variances.iter()) {
+            rows.push(column.transpose() * (w * (v - c.off_axes)).sqrt());
+        }
+    }
+    // Bases of the whole space have nothing off them.
+    if rows.len() >= problem.dim() || rows.len() < count {
+        return dense();
+    }
+    let (_, vectors) = linalg::right_singular(&DMatrix::from_rows(&rows))?;
+    let leading = vectors.column_iter().take(count);
+    Ok(leading.map(|v| v.into_owned()).collect())
 }

@@ -1495,3 +1495,125 @@ fn a_spec_that_cannot_be_read() {
     let error = load(&binary, &[], None).unwrap_err();
     assert!(error.to_string().contains("UTF-8"), "{error}");
 }
+
+fn low_rank(keys: &str) -> String {
+    data(&format!("kind = \"low-rank-mixture\"\n{keys}\n"))
+}
+
+/// The naive spec with a model of low rank on a mixture of two planes in five dimensions.
+fn subspaces(model_keys: &str, rest: &str) -> String {
+    format!(
+        "[data]\nkind = \"low-rank-mixture\"\ndimension = 5\nrank = 2\nsubspaces = 2\n[diffusion]\nkind = \"vp\"\n[model]\nkind = \"low-rank\"\n{model_keys}\n{rest}\n"
+    )
+}
+
+#[test]
+fn mixtures_of_low_rank() {
+    let all = messages(&[
+        ("no dimension", low_rank("rank = 1")),
+        ("no rank", low_rank("dimension = 3")),
+        (
+            "rank above the dimension",
+            low_rank("dimension = 3\nrank = 4"),
+        ),
+        ("both", low_rank("dimension = 3\nrank = 1\nranks = [1, 2]")),
+        ("a rank of 0", low_rank("dimension = 3\nranks = [1, 0]")),
+        ("no ranks", low_rank("dimension = 3\nranks = []")),
+        (
+            "weights of others",
+            low_rank("dimension = 3\nrank = 1\nsubspaces = 2\nweights = [1.0]"),
+        ),
+        (
+            "negative noise",
+            low_rank("dimension = 3\nrank = 1\nnoise = -0.1"),
+        ),
+        (
+            "too many columns",
+            low_rank("dimension = 3\nrank = 2\nsubspaces = 2\nbases = \"orthogonal\""),
+        ),
+        (
+            "no such bases",
+            low_rank("dimension = 3\nrank = 2\nbases = \"any\""),
+        ),
+        (
+            "not orthonormal",
+            low_rank("bases = [[[1.0], [0.0]], [[0.6], [0.7]]]"),
+        ),
+        ("uneven rows", low_rank("bases = [[[1.0], [0.0, 1.0]]]")),
+        (
+            "bases of different dimensions",
+            low_rank("bases = [[[1.0], [0.0]], [[1.0], [0.0], [0.0]]]"),
+        ),
+        ("more columns than rows", low_rank("bases = [[[1.0, 0.0]]]")),
+        (
+            "bases and a dimension",
+            low_rank("dimension = 2\nbases = [[[1.0], [0.0]]]"),
+        ),
+        ("no bases", low_rank("bases = []")),
+        (
+            "seed beyond JSON",
+            low_rank("dimension = 3\nrank = 1\nseed = 9007199254740993"),
+        ),
+        (
+            "a key of points",
+            low_rank("dimension = 3\nrank = 1\npoints = [[1.0]]"),
+        ),
+        ("a model's rank", subspaces("rank = 6", "")),
+        ("a model's ranks", subspaces("ranks = [2, 6]", "")),
+        ("rank and ranks", subspaces("rank = 2\nranks = [2, 2]", "")),
+        ("an assignment", subspaces("assignment = \"hard\"", "")),
+        (
+            "features of low rank",
+            subspaces("predicts = \"score\"", ""),
+        ),
+        (
+            "points twice",
+            subspaces("", "[training]\ndataset = 10\nper_subspace = 5"),
+        ),
+        (
+            "draws without noise",
+            subspaces("", "[training]\ndraws = 4"),
+        ),
+        (
+            "odd draws",
+            subspaces("", "[training]\nmethod = \"gradient\"\ndraws = 5"),
+        ),
+        ("a ridge", subspaces("", "[training]\nridge = 0.1")),
+        ("no starts", subspaces("", "[training]\nrestarts = 0")),
+        (
+            "a method that is another's",
+            subspaces("", "[predict]\nmethods = [\"saddle\"]"),
+        ),
+        (
+            "methods without densities",
+            subspaces(
+                "",
+                "[predict]\nmethods = [\"mean-field\"]\n[output]\ndensities = false",
+            ),
+        ),
+        (
+            "bins without densities",
+            subspaces("", "[output]\ndensities = false\nbins = 10"),
+        ),
+        (
+            "no rank to take from the data",
+            NAIVE.replace("kind = \"naive\"\n", "kind = \"low-rank\"\n"),
+        ),
+        (
+            "no subspaces to draw from",
+            NAIVE.replace(
+                "kind = \"naive\"\n",
+                "kind = \"low-rank\"\nrank = 1\n[training]\nper_subspace = 3\n",
+            ),
+        ),
+        (
+            "no densities of another model",
+            format!("{NAIVE}[output]\ndensities = false\n"),
+        ),
+        (
+            "restarts of another model",
+            base_with("ridge = 0.1", "ridge = 0.1\nrestarts = 3"),
+        ),
+    ]);
+    insta::assert_snapshot!(all);
+}

@@ -10,8 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use vkernel::report::result::{Provenance, RunResult, SCHEMA};
 use vkernel::report::{
     comparison_table, comparison_table_of, decomposition_table, decomposition_table_of,
-    distances_across, maps_summary, read_result, readout_table, result_json, result_schema,
-    write_atomic, write_densities, write_figures, write_maps,
+    distances_across, maps_summary, read_result, readout_table, recovery_table, result_json,
+    result_schema, write_atomic, write_densities, write_figures, write_maps,
 };
 use vkernel::run::{Checkpoints, Parts, Progress, run};
 use vkernel::spec::{self, Spec};
@@ -269,6 +269,7 @@ fn execute_job(job: &Job, parts: Parts) -> Result<(), Failure> {
         print(&comparison_table(&result))?;
         print_below(&decomposition_table(&result))?;
         print_below(&readout_table(&result))?;
+        print_below(&recovery_table(&result))?;
         print(&maps_summary(&result))?;
         for warning in warnings(&result) {
             print(&format!("warning: {warning}\n"))?;

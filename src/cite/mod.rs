@@ -26,6 +26,9 @@ fn of_case(case: &Case) -> Vec<Work> {
     // The target's covariance, of which the maps are made, and all that follows from it.
     let mut used = vec![Work::Vkernel, Work::Vastola2025];
     let experiment = &case.experiment;
+    if case.resolved["data"]["kind"] == "low-rank-mixture" {
+        used.push(Work::WangSubspaces2024);
+    }
     used.extend(of_diffusion(&experiment.problem.diffusion));
     if !case.has_model {
         return used;
@@ -89,6 +92,7 @@ fn of_family(experiment: &Experiment) -> Vec<Work> {
         Family::Naive(naive) if naive.kappa == 0.0 => used.push(Work::Cao2025),
         Family::Naive(_) => {}
         Family::Linear(_) | Family::Kernel(_) => {}
+        Family::LowRank(_) => used.push(Work::WangSubspaces2024),
         Family::Network(network) => {
             if network.protocol.optimiser.is_adam() {
                 used.push(Work::Kingma2015);

@@ -25,6 +25,7 @@ pub(super) enum Work {
     Vincent2011,
     Vkernel,
     WangRmt2026,
+    WangSubspaces2024,
     WangVastola2024,
 }
 
@@ -231,6 +232,15 @@ impl Work {
   title = {A Random Matrix Theory Perspective on the Consistency of Diffusion Models},
   year = {2026},
   eprint = {2602.02908},
+  archiveprefix = {arXiv}
+}"
+            }
+            Self::WangSubspaces2024 => {
+                r"@misc{wangsubspaces2024,
+  author = {Wang, Peng and Zhang, Huijie and Zhang, Zekai and Chen, Siyi and Ma, Yi and Qu, Qing},
+  title = {Diffusion Models Learn Low-Dimensional Distributions via Subspace Clustering},
+  year = {2024},
+  eprint = {2409.02426},
   archiveprefix = {arXiv}
 }"
             }

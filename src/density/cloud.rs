@@ -18,6 +18,15 @@ pub(super) const CLOUDS: u64 = 16;
 /// Points of each.
 pub(super) const CLOUD_POINTS: usize = 1 << 14;
 
+/// Most coordinates of a cloud that are held at once, and the fewest points of one.
+const COORDINATES: usize = 1 << 23;
+const FEWEST_POINTS: usize = 512;
+
+/// Points of a cloud in D dimensions.
+fn cloud_points(dim: usize) -> usize {
+    CLOUD_POINTS.min((COORDINATES / dim).max(FEWEST_POINTS))
+}
+
 /// The law of x_T carried through one denoiser: as [`super::mean_field`] on the line. `points` bounds the size of each
 /// cloud where the denoiser is costly.
 pub fn cloud_density<M: Denoiser>(
@@ -44,21 +53,22 @@ pub fn noised_cloud(
 ) -> Result<Ensemble, DensityError> {
     let dim = problem.dim();
     let (alpha, sigma) = (problem.diffusion.alpha(t), problem.diffusion.sigma(t));
+    let points = cloud_points(dim);
     average(readout, |i| {
         let sequence = ScrambledSobol::new(&mut stream(seed, i));
-        let mut x = vec![0.0; dim * CLOUD_POINTS];
+        let mut x = vec![0.0; dim * points];
         let mut point = vec![0.0; dim];
-        for k in 0..CLOUD_POINTS {
+        for k in 0..points {
             let uniform = |i: usize| sequence.coordinate(i, k as u64);
             let component = problem.data.component_at(uniform(dim));
             let normals = (0..dim).map(|i| normal::quantile(uniform(i)));
             component.noised(alpha, sigma, normals, &mut point);
             for (i, p) in point.iter().enumerate() {
-                x[i * CLOUD_POINTS + k] = *p;
+                x[i * points + k] = *p;
             }
         }
         let mut reading = readout.empty();
-        readout.add(&mut reading, &x, |_| 1.0 / CLOUD_POINTS as f64);
+        readout.add(&mut reading, &x, |_| 1.0 / points as f64);
         Ok(reading.into())
     })
 }
@@ -72,7 +82,7 @@ pub fn mapped_cloud(
     let generator = generator
         .clone()
         .with_start(Start::Stratified)
-        .with_particles(CLOUD_POINTS);
+        .with_particles(cloud_points(generator.readout.dim()));
     average(&generator.readout, |i| {
         let moved = generator.read_blocks(&mut stream(seed, i), |x, _| {
             map(x);

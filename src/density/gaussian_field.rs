@@ -5,7 +5,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use super::{DensityError, RandomField};
+use super::{DensityError, WeightField};
 use crate::family::Linear;
 use crate::problem::Diffusion;
 use crate::statistics::{VKernel, WeightStatistics};
@@ -28,7 +28,7 @@ impl<'a> GaussianField<'a> {
     }
 }
 
-impl RandomField for GaussianField<'_> {
+impl WeightField for GaussianField<'_> {
     fn family(&self) -> &Linear {
         self.kernel.family()
     }

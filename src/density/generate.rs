@@ -17,8 +17,9 @@ use crate::sampler::{PfOde, reverse_sde, time_grid};
 /// Random starts are integrated in blocks: long enough to reuse a table, short enough to stay in cache.
 const BLOCK: usize = 8192;
 
-/// The same in D >= 2, where points are blocked before they start.
+/// The same in D >= 2, where points are blocked before they start: at most so many, and of so many coordinates.
 const POINTS: usize = 4096;
+const COORDINATES: usize = 1 << 21;
 
 /// Trajectories and bins per axis with which, in D >= 2, one draw is compared with another from the same starts: coarse, so
 /// that the distance grows in proportion to how far the points move.
@@ -222,7 +223,8 @@ impl<'a> Generator<'a> {
         let mass = 1.0 / self.particles as f64;
         let mut first = 0;
         while first < self.particles {
-            let count = POINTS.min(self.particles - first);
+            let most = POINTS.min((COORDINATES / self.readout.dim()).max(1));
+            let count = most.min(self.particles - first);
             let mut x = starts.block(first, count, rng);
             travel(&mut x, rng)?;
             self.readout.add(&mut reading, &x, |_| mass);

@@ -5,7 +5,7 @@ use nalgebra::DVector;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::{DensityError, GaussianField, Generator, Masses, RandomField};
+use super::{DensityError, GaussianField, Generator, Masses, WeightField};
 use crate::compare::total_variation;
 use crate::experiment::{Experiment, Start};
 use crate::family::{Linear, LinearDenoiser};
@@ -31,7 +31,7 @@ impl<'a> LayeredField<'a> {
     }
 }
 
-impl RandomField for LayeredField<'_> {
+impl WeightField for LayeredField<'_> {
     fn family(&self) -> &Linear {
         self.layer.family()
     }

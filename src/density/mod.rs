@@ -17,6 +17,7 @@ mod saddle;
 mod sample_sum_field;
 mod semiclassical;
 mod start_weights;
+mod subspace_field;
 mod white_saddle;
 
 pub use chain::{Chain, ChainDensity};
@@ -30,7 +31,7 @@ pub use layered_field::{LayerChoice, LayeredField, NoiseEffect, Rung, choose_lay
 pub use mean_field::{mean_field, noised_data};
 pub use plane::{Axis, PlaneCells, PlaneFokkerPlanck, fokker_planck_plane, plane_solution};
 pub use push_forward::{PushForward, Refinement};
-pub use random_field::RandomField;
+pub use random_field::{RandomField, WeightField};
 pub use saddle::{
     Account, Branch, DominantPath, GapFilling, LineEnd, Saddle, SaddleDensity, SaddleLines,
     Tracing, gap_filling, saddle_density,
@@ -41,6 +42,7 @@ pub use semiclassical::{
     semiclassical, semiclassical_cloud,
 };
 pub use start_weights::{StartWeights, basin_weights, posterior_weights};
+pub use subspace_field::SubspaceField;
 pub use white_saddle::{WhiteSaddle, white_saddle};
 
 pub use crate::action::white::WhiteNoise;

@@ -1,4 +1,4 @@
-//! Closures of the path integral that are sampled: each draw of the weights is pushed forward exactly.
+//! Closures of the path integral that are sampled: each draw of the model is pushed forward exactly.
 
 use nalgebra::DVector;
 use rand_chacha::ChaCha8Rng;
@@ -9,8 +9,14 @@ use crate::family::{Linear, LinearDenoiser};
 use crate::numerics::random::stream;
 use crate::problem::Diffusion;
 
-/// A law of a linear family's weights that can be drawn from.
+/// A law of models that can be drawn from.
 pub trait RandomField: Sync {
+    /// The density of draw `index`.
+    fn member(&self, generator: &Generator<'_>, index: u64) -> Result<Member, DensityError>;
+}
+
+/// A law of a linear family's weights that can be drawn from.
+pub trait WeightField: Sync {
     fn family(&self) -> &Linear;
 
     fn diffusion(&self) -> &Diffusion;
@@ -20,8 +26,9 @@ pub trait RandomField: Sync {
 
     /// Weights, length F.
     fn draw(&self, rng: &mut ChaCha8Rng) -> Result<DVector<f64>, DensityError>;
+}
 
-    /// The density of draw `index`.
+impl<F: WeightField> RandomField for F {
     fn member(&self, generator: &Generator<'_>, index: u64) -> Result<Member, DensityError> {
         let started = Instant::now();
         let mut rng = stream(self.seed(), index);

@@ -3,7 +3,7 @@
 use nalgebra::DVector;
 use rand_chacha::ChaCha8Rng;
 
-use super::{DensityError, RandomField};
+use super::{DensityError, WeightField};
 use crate::family::Linear;
 use crate::problem::Problem;
 use crate::statistics::SampleSum;
@@ -32,7 +32,7 @@ impl<'a> SampleSumField<'a> {
     }
 }
 
-impl RandomField for SampleSumField<'_> {
+impl WeightField for SampleSumField<'_> {
     fn family(&self) -> &Linear {
         self.family
     }

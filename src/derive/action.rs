@@ -10,11 +10,14 @@ use crate::symbolic::Expr;
 /// What the path integral averages over.
 fn averaged(experiment: &Experiment) -> &'static str {
     match (&experiment.family, experiment.sampler.process) {
-        (Family::Linear(_) | Family::Kernel(_) | Family::Network(_), Process::PfOde) => {
+        (
+            Family::Linear(_) | Family::Kernel(_) | Family::Network(_) | Family::LowRank(_),
+            Process::PfOde,
+        ) => {
             "The map from x_T to x_0 is deterministic for one trained model. Its average over training sets is the path integral (T4); p is the response field."
         }
         (
-            Family::Linear(_) | Family::Kernel(_) | Family::Network(_),
+            Family::Linear(_) | Family::Kernel(_) | Family::Network(_) | Family::LowRank(_),
             Process::ReverseSde { .. },
         ) => {
             "The average over training sets and over the sampler's own noise is the path integral (T4); p is the response field."
@@ -148,7 +151,7 @@ fn coefficients(experiment: &Experiment, process: &ProcessForms) -> (Expr, Expr,
 
 pub(super) fn effective_sde(experiment: &Experiment) -> Section {
     let (text, latex) = match &experiment.family {
-        Family::Linear(_) | Family::Kernel(_) | Family::Network(_) => (
+        Family::Linear(_) | Family::Kernel(_) | Family::Network(_) | Family::LowRank(_) => (
             "x' = -beta x - D s_avg(x, t) + xi(x, t), E[xi(x, t) xi(y, s)] = V(x, t; y, s)",
             r"\dot{x}_t = -\beta \, x_t - D \, s_{\mathrm{avg}}(x_t, t) + \xi(x_t, t), \qquad \mathbb{E}\left[\xi(x, t) \, \xi(y, s)\right] = V(x, t; y, s)",
         ),

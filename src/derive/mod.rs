@@ -19,6 +19,7 @@ pub use document::{Definition, Derivation, Formula, List, Part, Section};
 use thiserror::Error;
 
 use crate::experiment::Experiment;
+use crate::family::Family;
 use crate::spec::Spec;
 
 /// Why nothing is derived.
@@ -30,6 +31,10 @@ pub enum DeriveError {
     NoModel,
     #[error("data with D = {dim}; the formulas are written for D = 1")]
     Dimension { dim: usize },
+    #[error(
+        "models of low rank; the formulas are written for naive models and for those linear in given features"
+    )]
+    LowRank,
     #[error(
         "a kernel family; the formulas are written for naive models and for those linear in given features"
     )]
@@ -72,6 +77,9 @@ pub fn derive(experiment: &Experiment) -> Result<Derivation, DeriveError> {
     }
     if experiment.family.kernel().is_some() {
         return Err(DeriveError::Kernel);
+    }
+    if let Family::LowRank(_) = experiment.family {
+        return Err(DeriveError::LowRank);
     }
     let process = process::ProcessForms::of(&experiment.problem.diffusion);
     let mut sections = vec![

@@ -16,7 +16,7 @@ pub(super) fn sections(experiment: &Experiment, process: &ProcessForms) -> Vec<S
             v_kernel(linear, process),
         ],
         (Family::Linear(linear), None) => vec![model(linear, process), v_kernel(linear, process)],
-        (Family::Kernel(_) | Family::Network(_), _) => Vec::new(), // refused: its features are an expansion's
+        (Family::Kernel(_) | Family::Network(_) | Family::LowRank(_), _) => Vec::new(), // refused: no given features
         (Family::Naive(naive), _) => vec![naive_v_kernel(*naive)],
     }
 }

@@ -5,15 +5,20 @@ pub mod features;
 pub mod kernel;
 mod kernel_family;
 mod linear;
+mod low_rank;
 mod naive;
 pub mod network;
 mod rows;
+mod subspaces;
 mod tabulated;
 
 pub use kernel_family::{ExpansionError, KernelFamily};
 pub use linear::{Linear, LinearDenoiser};
+pub(crate) use low_rank::Level;
+pub use low_rank::{Assignment, LowRank, LowRankDenoiser, LowRankError};
 pub use naive::{ExactDenoiser, Naive};
 pub use rows::SampleRows;
+pub use subspaces::{CleanPoints, SubspaceFamily, SubspaceFit, SubspaceTraining};
 pub use tabulated::TabulatedDenoiser;
 
 use network::{Network, NetworkTraining, Precision};
@@ -29,6 +34,8 @@ pub enum Family {
     Kernel(Box<KernelFamily>),
     /// Networks of finite width.
     Network(Box<NetworkFamily>),
+    /// Low-rank mixtures.
+    LowRank(Box<SubspaceFamily>),
 }
 
 /// Networks of finite width, how they are trained, and the kernel machines that they are in the limit of infinite width.
@@ -48,6 +55,7 @@ impl Family {
             Self::Linear(_) => "linear",
             Self::Kernel(_) => "kernel",
             Self::Network(_) => "mlp",
+            Self::LowRank(_) => "low-rank",
         }
     }
 
@@ -62,7 +70,7 @@ impl Family {
     /// The family as kernel machines: itself, or the limit of networks.
     pub fn kernel(&self) -> Option<&KernelFamily> {
         match self {
-            Self::Naive(_) | Self::Linear(_) => None,
+            Self::Naive(_) | Self::Linear(_) | Self::LowRank(_) => None,
             Self::Kernel(kernel) => Some(kernel),
             Self::Network(network) => Some(&network.limit),
         }

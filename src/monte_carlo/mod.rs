@@ -4,6 +4,7 @@ mod factored;
 mod kernel_machine;
 mod naive;
 pub mod network;
+pub mod subspace;
 mod train;
 
 pub use crate::numerics::random::stream as model_rng;
@@ -17,10 +18,11 @@ use thiserror::Error;
 use crate::density::{DensityError, Generator, Member};
 use crate::experiment::Experiment;
 use crate::family::network::{NetworkTrainingError, Precision};
-use crate::family::{ExactDenoiser, Family, LinearDenoiser};
+use crate::family::{ExactDenoiser, Family, LinearDenoiser, LowRankDenoiser};
 use crate::readout::Readout;
 
 use network::Networks;
+use subspace::{SubspaceError, SubspaceTrainer};
 
 /// Why a model of the ensemble failed.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -32,6 +34,8 @@ pub enum EnsembleError {
         index: u64,
         source: NetworkTrainingError,
     },
+    #[error("model {index}: {source}")]
+    Subspaces { index: u64, source: SubspaceError },
     #[error("model {index}: {source}")]
     Sample { index: u64, source: DensityError },
 }
@@ -50,6 +54,7 @@ pub enum Scratch<'a> {
     Kernel(KernelTrainer<'a>),
     Single(Networks<'a, f32>),
     Double(Networks<'a, f64>),
+    LowRank(Box<SubspaceTrainer<'a>>),
     /// The family has no weights.
     Untrained,
 }
@@ -89,6 +94,9 @@ impl<'a> MonteCarlo<'a> {
                 Precision::F32 => Scratch::Single(Networks::new(problem, family, training)),
                 Precision::F64 => Scratch::Double(Networks::new(problem, family, training)),
             },
+            (Family::LowRank(family), Some(training)) => {
+                Scratch::LowRank(Box::new(SubspaceTrainer::new(problem, family, training)))
+            }
             _ => Scratch::Untrained,
         }
     }
@@ -129,6 +137,19 @@ impl<'a> MonteCarlo<'a> {
                     .map_err(|source| EnsembleError::Train { index, source })?;
                 trained = started.elapsed().as_secs_f64();
                 self.generator.generate(&model, &mut rng).map_err(sampled)?
+            }
+            (_, Scratch::LowRank(trainer)) => {
+                let failed = |source| EnsembleError::Subspaces { index, source };
+                let clean = trainer.draw(&mut rng);
+                let model = trainer
+                    .train(&clean.points, &mut rng)
+                    .map_err(failed)?
+                    .model;
+                trained = started.elapsed().as_secs_f64();
+                let denoiser = LowRankDenoiser::new(&model, &problem.diffusion);
+                self.generator
+                    .generate(&denoiser, &mut rng)
+                    .map_err(sampled)?
             }
             (Family::Naive(naive), _) if naive.kappa > 0.0 => {
                 naive_member(problem, naive, &self.generator, &mut rng)

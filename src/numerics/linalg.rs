@@ -366,6 +366,44 @@ pub fn symmetric_eigen(matrix: &DMatrix<f64>) -> Result<(Vec<f64>, DMatrix<f64>)
     Ok((values, vectors))
 }
 
+/// Q of the thin QR factorisation with R's diagonal not negative, rows x columns of a matrix of no more columns than rows: an
+/// orthonormal basis of its columns' span, completed where they are dependent.
+pub fn orthonormal(matrix: &DMatrix<f64>) -> DMatrix<f64> {
+    use faer::linalg::householder;
+    use faer::linalg::qr::no_pivoting::factor;
+    let (rows, columns) = matrix.shape();
+    let mut work = matrix.clone();
+    let block = factor::recommended_block_size::<f64>(rows, columns);
+    let mut coefficients = DMatrix::zeros(block, columns);
+    let parameters = faer::prelude::default();
+    let need = factor::qr_in_place_scratch::<f64>(rows, columns, block, Par::Seq, parameters);
+    factor::qr_in_place(
+        view_mut(&mut work),
+        view_mut(&mut coefficients),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(need)),
+        parameters,
+    );
+    let mut q = DMatrix::identity(rows, columns);
+    let need = householder::apply_block_householder_sequence_on_the_left_in_place_scratch::<f64>(
+        rows, block, columns,
+    );
+    householder::apply_block_householder_sequence_on_the_left_in_place_with_conj(
+        view(&work),
+        view(&coefficients),
+        faer::Conj::No,
+        view_mut(&mut q),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(need)),
+    );
+    for (k, mut column) in q.column_iter_mut().enumerate() {
+        if work[(k, k)] < 0.0 {
+            column.neg_mut();
+        }
+    }
+    q
+}
+
 /// Singular values in decreasing order and right singular vectors (columns) of a matrix.
 pub fn right_singular(matrix: &DMatrix<f64>) -> Result<(Vec<f64>, DMatrix<f64>), LinalgError> {
     use faer::linalg::svd::{self, ComputeSvdVectors};

@@ -1,9 +1,10 @@
 //! What no crate gives in the form needed here: panel quadrature, accelerated fixed points, sequential dense linear
-//! algebra on nalgebra storage, the normal distribution's shorthand, random streams, low-discrepancy points, streaming
-//! quantiles, a stable hash, unordered pairs, symmetric tridiagonal matrices, elementary functions and the error
-//! function for vector lanes.
+//! algebra on nalgebra storage, subspaces and the angles between them, the assignment problem, the normal distribution's
+//! shorthand, random streams, low-discrepancy points, streaming quantiles, a stable hash, unordered pairs, symmetric
+//! tridiagonal matrices, elementary functions and the error function for vector lanes.
 
 pub mod anderson;
+pub mod assignment;
 pub mod elementary;
 pub mod error_function;
 pub mod exponential;
@@ -15,4 +16,5 @@ pub mod pairs;
 pub mod panels;
 pub mod random;
 pub mod sketch;
+pub mod subspace;
 pub mod tridiagonal;

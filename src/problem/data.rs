@@ -2,8 +2,9 @@
 
 use nalgebra::{DMatrix, DVector};
 use rand::{Rng, RngExt};
-use rand_distr::StandardNormal;
 use thiserror::Error;
+
+use super::Component;
 
 /// Why a data distribution was refused.
 #[derive(Debug, Error, PartialEq)]
@@ -43,40 +44,21 @@ pub enum DataError {
         "the covariance of component {index} is not symmetric and positive semi-definite (lowest eigenvalue {lowest:.3e})"
     )]
     Covariance { index: usize, lowest: f64 },
-}
-
-/// One Gaussian of the mixture, its covariance kept as eigenvalues and eigenvectors so that
-/// (alpha^2 Sigma + sigma^2 I)^-1 is exact at every noise level, down to sigma = 0.
-#[derive(Debug, Clone)]
-pub struct Component {
-    pub mean: DVector<f64>,
-    /// Eigenvalues of the covariance (variances along `axes`), length D; all zero for a point mass.
-    pub variances: DVector<f64>,
-    /// Orthonormal eigenvectors as columns (D x D); `None` stands for the coordinate axes.
-    pub axes: Option<DMatrix<f64>>,
-}
-
-impl Component {
-    /// Is this a point mass?
-    pub fn is_point(&self) -> bool {
-        self.variances.iter().all(|&v| v == 0.0)
-    }
-
-    /// Rotates a vector into the eigenbasis.
-    pub(crate) fn in_axes(&self, v: DVector<f64>) -> DVector<f64> {
-        match &self.axes {
-            Some(u) => u.tr_mul(&v),
-            None => v,
-        }
-    }
-
-    /// Rotates a vector back from the eigenbasis.
-    pub(crate) fn along_axes(&self, v: DVector<f64>) -> DVector<f64> {
-        match &self.axes {
-            Some(u) => u * v,
-            None => v,
-        }
-    }
+    #[error(
+        "basis {index} has {rows} rows and {columns} columns; it must have {dim} rows and 1 to {dim} columns"
+    )]
+    BasisShape {
+        index: usize,
+        rows: usize,
+        columns: usize,
+        dim: usize,
+    },
+    #[error(
+        "the columns of basis {index} are not orthonormal: U^T U is off the identity by {deviation:.3e}"
+    )]
+    Orthonormal { index: usize, deviation: f64 },
+    #[error("the standard deviation {value} off the subspaces; it must be finite and not negative")]
+    Noise { value: f64 },
 }
 
 /// A mixture of Gaussians and point masses in D dimensions.
@@ -93,11 +75,7 @@ impl Data {
     pub fn points(points: &[Vec<f64>], weights: Option<&[f64]>) -> Result<Self, DataError> {
         let components = points
             .iter()
-            .map(|p| Component {
-                mean: DVector::from_column_slice(p),
-                variances: DVector::zeros(p.len()),
-                axes: None,
-            })
+            .map(|p| Component::along_coordinates(p, DVector::zeros(p.len())))
             .collect();
         Self::new(components, weights)
     }
@@ -120,11 +98,8 @@ impl Data {
             if let Some(&value) = std.iter().find(|s| !s.is_finite() || **s < 0.0) {
                 return Err(DataError::Std { index, value });
             }
-            components.push(Component {
-                mean: DVector::from_column_slice(mean),
-                variances: DVector::from_iterator(std.len(), std.iter().map(|s| s * s)),
-                axes: None,
-            });
+            let variances = DVector::from_iterator(std.len(), std.iter().map(|s| s * s));
+            components.push(Component::along_coordinates(mean, variances));
         }
         Self::new(components, weights)
     }
@@ -142,7 +117,10 @@ impl Data {
         Self::new(components, weights)
     }
 
-    fn new(components: Vec<Component>, weights: Option<&[f64]>) -> Result<Self, DataError> {
+    pub(super) fn new(
+        components: Vec<Component>,
+        weights: Option<&[f64]>,
+    ) -> Result<Self, DataError> {
         let first = components.first().ok_or(DataError::Empty)?;
         let dim = first.mean.len();
         if dim == 0 {
@@ -205,25 +183,25 @@ impl Data {
 
     /// The component that a uniform random number chooses.
     pub fn component_at(&self, uniform: f64) -> &Component {
+        &self.components[self.index_at(uniform)]
+    }
+
+    fn index_at(&self, uniform: f64) -> usize {
         let u = uniform * self.cumulative[self.cumulative.len() - 1];
         let k = self.cumulative.partition_point(|c| *c <= u);
-        &self.components[k.min(self.components.len() - 1)]
+        k.min(self.components.len() - 1)
     }
 
     /// Draws one clean point into `x0` (length D).
     pub fn sample<R: Rng + ?Sized>(&self, rng: &mut R, x0: &mut [f64]) {
-        let c = self.component_at(rng.random::<f64>());
-        if c.is_point() {
-            x0.copy_from_slice(c.mean.as_slice());
-            return;
-        }
-        let along = DVector::from_iterator(
-            self.dim(),
-            c.variances
-                .iter()
-                .map(|v| v.sqrt() * rng.sample::<f64, _>(StandardNormal)),
-        );
-        x0.copy_from_slice((&c.mean + c.along_axes(along)).as_slice());
+        self.sample_labelled(rng, x0);
+    }
+
+    /// The same; returns the component that the point belongs to.
+    pub fn sample_labelled<R: Rng + ?Sized>(&self, rng: &mut R, x0: &mut [f64]) -> usize {
+        let k = self.index_at(rng.random::<f64>());
+        self.components[k].sample(rng, x0);
+        k
     }
 
     /// Mean of the whole mixture, length D.
@@ -267,85 +245,6 @@ impl Data {
             covariance += c.covariance() * *w;
         }
         covariance
-    }
-}
-
-impl Component {
-    /// D x D.
-    pub fn covariance(&self) -> DMatrix<f64> {
-        let diagonal = DMatrix::from_diagonal(&self.variances);
-        match &self.axes {
-            None => diagonal,
-            Some(u) => u * diagonal * u.transpose(),
-        }
-    }
-
-    /// A point of the noised component, alpha x0 + sigma xi, from D standard normal numbers.
-    pub fn noised(
-        &self,
-        alpha: f64,
-        sigma: f64,
-        normals: impl Iterator<Item = f64>,
-        out: &mut [f64],
-    ) {
-        let scaled = normals
-            .zip(self.variances.iter())
-            .map(|(z, v)| (alpha * alpha * v + sigma * sigma).sqrt() * z);
-        let along = DVector::from_iterator(self.variances.len(), scaled);
-        out.copy_from_slice((&self.mean * alpha + self.along_axes(along)).as_slice());
-    }
-
-    /// Variance along a unit vector.
-    pub fn variance_along(&self, direction: &[f64]) -> f64 {
-        let along = self.in_axes(DVector::from_column_slice(direction));
-        along
-            .iter()
-            .zip(self.variances.iter())
-            .map(|(a, v)| a * a * v)
-            .sum()
-    }
-
-    fn with_covariance(index: usize, mean: &[f64], rows: &[Vec<f64>]) -> Result<Self, DataError> {
-        let d = mean.len();
-        let cols = rows.iter().map(Vec::len).find(|l| *l != d).unwrap_or(d);
-        if rows.len() != d || cols != d {
-            return Err(DataError::CovarianceShape {
-                index,
-                rows: rows.len(),
-                cols,
-                expected: d,
-            });
-        }
-        let cov = DMatrix::from_fn(d, d, |i, j| rows[i][j]);
-        if let Some(&value) = cov.iter().find(|v| !v.is_finite()) {
-            return Err(DataError::NotFinite {
-                index,
-                coordinate: 0,
-                value,
-            });
-        }
-        let scale = cov.amax();
-        if (&cov - cov.transpose()).amax() > 1e-12 * scale {
-            return Err(DataError::Covariance {
-                index,
-                lowest: f64::NAN,
-            });
-        }
-        let refused = || DataError::Covariance {
-            index,
-            lowest: f64::NAN,
-        };
-        let eigen =
-            nalgebra::SymmetricEigen::try_new(cov, f64::EPSILON, 10_000).ok_or_else(refused)?;
-        let lowest = eigen.eigenvalues.min();
-        if lowest < -1e-12 * scale {
-            return Err(DataError::Covariance { index, lowest });
-        }
-        Ok(Self {
-            mean: DVector::from_column_slice(mean),
-            variances: eigen.eigenvalues.map(|v| v.max(0.0)),
-            axes: Some(eigen.eigenvectors),
-        })
     }
 }
 

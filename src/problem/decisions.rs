@@ -13,12 +13,12 @@ const POINTS: u64 = 1 << 14;
 const BLOCK: u64 = 256;
 /// Seed of their scrambling: the same at all times, so that the average is as smooth and monotone in t as its integrand.
 const SEED: u64 = 0x5eed;
-/// Evaluations per point that are worth their time: above it, fewer points are taken.
+/// Evaluations of a component, each of D^2 numbers, that are worth their time: fewer points are taken where there would be more.
 const PAIRS: u64 = 1 << 22;
 /// Halvings of the interval of ln t that a time is found in.
 const HALVINGS: u32 = 40;
 /// Dimension up to which the information is evaluated; its points need D^2 numbers each.
-const LARGEST_DIMENSION: usize = 128;
+const LARGEST_DIMENSION: usize = 16;
 /// Part of the entropy of point masses that is left when the posterior has decided for one of them.
 const DECIDED: f64 = 0.01;
 
@@ -112,8 +112,9 @@ pub fn mutual_information(problem: &Problem, t: f64) -> f64 {
     let within: f64 = (data.components().iter().zip(data.weights()))
         .map(|(component, weight)| {
             let variances = component.variances.iter();
-            let logs = variances.map(|v| (v * (alpha / sigma).powi(2)).ln_1p());
-            0.5 * weight * logs.sum::<f64>()
+            let log = |v: f64| (v * (alpha / sigma).powi(2)).ln_1p();
+            let off = component.off_dimension() as f64 * log(component.off_axes);
+            0.5 * weight * (variances.map(|v| log(*v)).sum::<f64>() + off)
         })
         .sum();
     within + between_components(problem, t, alpha, sigma)
@@ -127,7 +128,7 @@ fn between_components(problem: &Problem, t: f64, alpha: f64, sigma: f64) -> f64 
         return 0.0;
     }
     let posterior = CloudPosterior::new(problem, t);
-    let points = (PAIRS / components).clamp(BLOCK, POINTS);
+    let points = (PAIRS / (components * (dim * dim) as u64)).clamp(BLOCK, POINTS);
     let sequence = ScrambledSobol::new(&mut stream(SEED, 0));
     let mut total = 0.0;
     let mut point = vec![0.0; dim];
@@ -143,12 +144,11 @@ fn between_components(problem: &Problem, t: f64, alpha: f64, sigma: f64) -> f64 
                 x[i * n + k] = *p;
             }
             // ln p(x_t|k) of this very point.
-            let logs = normals.iter().zip(component.variances.iter());
-            total -= logs
-                .map(|(z, v)| {
-                    0.5 * (z * z + normal::LOG_2_PI + (alpha * alpha * v + sigma * sigma).ln())
-                })
-                .sum::<f64>();
+            let log = |v: f64| (alpha * alpha * v + sigma * sigma).ln();
+            let off = component.off_dimension() as f64 * log(component.off_axes);
+            let spreads: f64 = component.variances.iter().map(|v| log(*v)).sum();
+            let squares: f64 = normals.iter().map(|z| z * z + normal::LOG_2_PI).sum();
+            total -= 0.5 * (squares + spreads + off);
         }
         total -= posterior.moments(&x).log_density.iter().sum::<f64>();
     }

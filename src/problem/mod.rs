@@ -3,10 +3,12 @@
 
 mod bridge;
 mod cloud;
+mod component;
 mod data;
 mod decisions;
 mod diffusion;
 mod line;
+mod low_rank;
 mod noise_share;
 mod schedule;
 mod start;
@@ -15,10 +17,12 @@ mod training;
 
 pub use bridge::Bridge;
 pub use cloud::{CloudMoments, CloudPosterior};
-pub use data::{Component, Data, DataError};
+pub use component::Component;
+pub use data::{Data, DataError};
 pub use decisions::{Decisions, mutual_information};
 pub use diffusion::Diffusion;
 pub use line::{LineMoments, LinePosterior, TiltedMoments};
+pub use low_rank::{LowRankPoint, LowRankPosterior};
 pub use noise_share::{grid_points, noise_share};
 pub use schedule::{Schedule, TimeWeight};
 pub use start::{StartDensity, StartLaw};
@@ -40,6 +44,16 @@ impl Problem {
     /// Dimension D of the data.
     pub fn dim(&self) -> usize {
         self.data.dim()
+    }
+
+    /// Flops of the exact denoiser at one position: a distance from every component, or products with its axes.
+    pub fn denoiser_flops(&self) -> f64 {
+        let dim = self.dim() as f64;
+        let one = |c: &Component| match &c.axes {
+            Some(axes) => 8.0 * dim * axes.ncols() as f64,
+            None => 8.0 * dim,
+        };
+        self.data.components().iter().map(one).sum()
     }
 
     /// Posterior of the clean point given `x` at time `t`.

@@ -44,19 +44,27 @@ pub fn posterior(data: &Data, diffusion: &Diffusion, x: &[f64], t: f64) -> Poste
     let mut scores = Vec::with_capacity(data.components().len());
     let mut means = Vec::with_capacity(data.components().len());
     for (c, log_weight) in data.components().iter().zip(data.log_weights()) {
-        let misfit = c.in_axes(&x - &c.mean * alpha);
+        let (misfit, off) = c.split(&x - &c.mean * alpha);
         let mut log = *log_weight;
         let mut score = misfit.clone();
         let mut shift = misfit.clone();
-        for i in 0..dim {
+        for i in 0..misfit.len() {
             let v = alpha * alpha * c.variances[i] + sigma2;
             log -= 0.5 * (misfit[i] * misfit[i] / v + v.ln() + ln_2pi);
             score[i] = -misfit[i] / v;
             shift[i] = alpha * c.variances[i] / v * misfit[i];
         }
+        let (mut score, mut mean) = (c.along_axes(score), &c.mean + c.along_axes(shift));
+        if let Some(off) = off {
+            let v = alpha * alpha * c.off_axes + sigma2;
+            let count = c.off_dimension() as f64;
+            log -= 0.5 * (off.norm_squared() / v + count * (v.ln() + ln_2pi));
+            score.axpy(-1.0 / v, &off, 1.0);
+            mean.axpy(alpha * c.off_axes / v, &off, 1.0);
+        }
         log_joint.push(log);
-        scores.push(c.along_axes(score));
-        means.push(&c.mean + c.along_axes(shift));
+        scores.push(score);
+        means.push(mean);
     }
     let (log_density, weights) = softmax(&log_joint);
 
@@ -71,10 +79,7 @@ pub fn posterior(data: &Data, diffusion: &Diffusion, x: &[f64], t: f64) -> Poste
         let deviation = m - &mean;
         covariance.ger(*w, &deviation, &deviation, 1.0);
         if !c.is_point() {
-            let narrowed = c
-                .variances
-                .map(|v| v * sigma2 / (alpha * alpha * v + sigma2));
-            covariance += rotate(c.axes.as_ref(), &narrowed) * *w;
+            covariance += c.spectral_matrix(|v| v * sigma2 / (alpha * alpha * v + sigma2)) * *w;
         }
     }
     Posterior {
@@ -88,16 +93,8 @@ pub fn posterior(data: &Data, diffusion: &Diffusion, x: &[f64], t: f64) -> Poste
     }
 }
 
-/// U diag(v) U^T.
-fn rotate(axes: Option<&DMatrix<f64>>, v: &DVector<f64>) -> DMatrix<f64> {
-    match axes {
-        None => DMatrix::from_diagonal(v),
-        Some(u) => u * DMatrix::from_diagonal(v) * u.transpose(),
-    }
-}
-
 /// ln sum exp and the normalised weights.
-fn softmax(log: &[f64]) -> (f64, Vec<f64>) {
+pub(super) fn softmax(log: &[f64]) -> (f64, Vec<f64>) {
     let top = log.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut weights: Vec<f64> = log.iter().map(|l| (l - top).exp()).collect();
     let sum: f64 = weights.iter().sum();

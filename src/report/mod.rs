@@ -12,6 +12,7 @@ mod json;
 mod maps;
 pub mod paths;
 mod readouts;
+pub mod recovery;
 pub mod result;
 mod table;
 
@@ -21,10 +22,12 @@ pub use decomposition::{decomposition_table, decomposition_table_of};
 pub use densities::{write_densities, write_maps};
 pub use figure::{
     FigureError, case_figure, decomposition_figure, gap_filling_figure, map_figure,
-    marginal_figure, paths_figure, segment_figure, sweep_figure, titled_case_figure, write_figures,
+    marginal_figure, paths_figure, recovery_figure, segment_figure, sweep_figure,
+    titled_case_figure, write_figures,
 };
 pub use json::result_json;
 pub use maps::maps_summary;
 pub use readouts::readout_table;
+pub use recovery::recovery_table;
 pub use result::{ResultError, read_result, result_schema};
 pub use table::{comparison_table, comparison_table_of};

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::recovery::{Recovery, SUBSPACES};
 use crate::compare::{Distances, NoiseFloor, Quartiles};
 use crate::density::{Grid, Masses};
 use thiserror::Error;
@@ -97,7 +98,8 @@ pub struct CaseResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recommended: Option<String>,
     pub comparisons: Vec<ComparisonResult>,
-    /// Condition numbers, refinement levels, effective rank, warnings, ...
+    /// Condition numbers, refinement levels, effective rank, warnings, ... Models of low rank have `subspaces`.
+    #[schemars(schema_with = "diagnostics_schema")]
     pub diagnostics: BTreeMap<String, Value>,
     pub seconds: Seconds,
 }
@@ -396,6 +398,16 @@ pub enum ResultError {
         place: String,
         message: String,
     },
+}
+
+/// Anything by its name; what has a type of its own is described.
+fn diagnostics_schema(generator: &mut SchemaGenerator) -> Schema {
+    let subspaces = generator.subschema_for::<Recovery>();
+    json_schema!({
+        "type": "object",
+        "properties": { SUBSPACES: subspaces },
+        "additionalProperties": true,
+    })
 }
 
 /// JSON Schema of a result.

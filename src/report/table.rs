@@ -10,7 +10,7 @@ use crate::experiment::Method;
 /// Reasons of limited trust that are spelled out below the table; more would bury it.
 const MOST_REASONS: usize = 8;
 
-/// The comparisons of one result as a table; empty where there are only maps.
+/// The comparisons of one result as a table; empty where there are only maps, or diagnostics.
 pub fn comparison_table(result: &RunResult) -> String {
     table(&[("", result)])
 }
@@ -32,7 +32,9 @@ fn table(results: &[(&str, &RunResult)]) -> String {
     if cases.is_empty() {
         return "There are no cases in this result.\n".to_string();
     }
-    let only_maps = |case: &CaseResult| case.densities.is_empty() && !case.maps.is_empty();
+    let only_maps = |case: &CaseResult| {
+        case.densities.is_empty() && !(case.maps.is_empty() && case.diagnostics.is_empty())
+    };
     if cases.iter().all(|(_, case)| only_maps(case)) {
         return String::new();
     }

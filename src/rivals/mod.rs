@@ -9,6 +9,9 @@
 //!
 //! Derivations: derivations/26-rival-theories.md.
 
+/// Largest dimension of data whose covariance is taken to its eigenvectors.
+pub const LARGEST_DIMENSION: usize = 1024;
+
 mod density;
 mod linear_score;
 mod smoothed_score;

@@ -8,6 +8,7 @@ use crate::family::features::SpaceFeatures;
 use crate::family::network::Duration;
 use crate::family::{Family, Linear, NetworkFamily};
 use crate::monte_carlo::network::NetworkTrainer;
+use crate::monte_carlo::subspace::SubspaceTrainer;
 use crate::monte_carlo::{KernelTrainer, Trainer};
 use crate::problem::Training;
 use crate::spec::{Case, MemoryEstimate, Spec};
@@ -130,8 +131,14 @@ fn seconds(experiment: &Experiment, memory: &MemoryEstimate) -> (f64, f64) {
         }
         (Family::Kernel(_), Some(training)) => KernelTrainer::cost(training).flops / FLOP_RATE,
         (Family::Network(family), Some(training)) => network_seconds(family, training),
+        (Family::LowRank(family), Some(training)) => {
+            SubspaceTrainer::new(&experiment.problem, family, training).flops() / FLOP_RATE
+        }
         _ => 0.0,
     };
+    if !experiment.output.has_densities() {
+        return (experiment.monte_carlo.models as f64 * train, 0.0);
+    }
     if experiment.problem.dim() > 1 {
         let space = Space::new(experiment);
         let sample = space.travel(experiment.monte_carlo.particles as f64);
@@ -203,9 +210,16 @@ impl<'a> Space<'a> {
     fn new(experiment: &'a Experiment) -> Self {
         let (problem, evaluations) = (&experiment.problem, evaluations(experiment));
         let dim = problem.dim() as f64;
-        let exact = evaluations * problem.data.components().len() as f64 * PAIR;
+        let pairs = problem.data.components().len() as f64 * PAIR;
+        let exact = evaluations * pairs.max(problem.denoiser_flops() / FLOP_RATE);
         let trajectory = match experiment.family.linear() {
-            None => exact,
+            None => match &experiment.family {
+                Family::LowRank(family) => {
+                    let columns: usize = family.ranks.iter().sum();
+                    evaluations * 4.0 * dim * columns as f64 / FLOP_RATE
+                }
+                _ => exact,
+            },
             Some(family) => {
                 let space = family.features.space_len() as f64;
                 let elementary = match family.features.space {
@@ -243,7 +257,11 @@ impl<'a> Space<'a> {
                     + self.statistics(family, kind)
                     + methods.map(|m| self.method(family, kind, *m)).sum::<f64>()
             }
-            _ => 2.0 * reference,
+            _ => {
+                let sampled = predict.methods.contains(&Method::GaussianField);
+                let draws = if sampled { predict.draws as f64 } else { 0.0 };
+                2.0 * reference + draws * self.travel(predict.particles as f64)
+            }
         }
     }
 

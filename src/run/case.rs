@@ -8,7 +8,7 @@ use super::checkpoint::{CaseKeys, Checkpoints, part_seed};
 use super::predict::predict_case;
 use super::prediction::PredictionSet;
 use super::readouts::Readings;
-use super::{Parts, Progress, RunError, exact, maps, networks, trust};
+use super::{Parts, Progress, RunError, exact, maps, networks, subspaces, trust};
 use crate::compare::{BandAgreement, Distances, Gap, bootstrap_error};
 use crate::density::{
     Ensemble, Estimate, Generator, Masses, RandomField, cloud_density, cloud_estimate, mean_field,
@@ -19,6 +19,7 @@ use crate::family::ExactDenoiser;
 use crate::histogram::Grid;
 use crate::monte_carlo::{EnsembleError, MonteCarlo};
 use crate::readout::Readout;
+use crate::report::recovery::SUBSPACES;
 use crate::report::result::{
     CaseResult, ComparisonResult, DATA, DensityResult, MONTE_CARLO, PF_ODE,
 };
@@ -27,8 +28,10 @@ use crate::spec::Case;
 /// How often a growing ensemble is written down.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Evaluations of one component that a point of the exact score's clouds may cost, and the least points of each cloud.
+/// Evaluations of one component that the exact score's clouds may cost, and the least points of each cloud. An evaluation counts
+/// several times where it takes many flops.
 const EXACT_EVALUATIONS: usize = 1 << 20;
+const FLOPS: f64 = 1024.0;
 const FEWEST_POINTS: usize = 512;
 
 /// Surroundings of one case's run.
@@ -52,7 +55,7 @@ impl Context<'_> {
             })?;
         }
         let problem = &case.experiment.problem;
-        if problem.dim() > 1 || !result.maps.is_empty() {
+        if (problem.dim() > 1 && !result.densities.is_empty()) || !result.maps.is_empty() {
             result.means = maps::component_means(problem);
         }
         Ok(result)
@@ -60,6 +63,13 @@ impl Context<'_> {
 
     /// All that is predicted and trained of a model.
     fn densities(&mut self, case: &Case, parts: Parts) -> Result<CaseResult, RunError> {
+        if !case.experiment.output.has_densities() {
+            let mut result = CaseResult::empty(case.assignments.clone());
+            if parts.train {
+                self.subspaces(case, &mut result)?;
+            }
+            return Ok(result);
+        }
         let generator = Generator::new(&case.experiment);
         let grid = &generator.readout.grid;
         let references = self.references(case, &generator)?;
@@ -105,6 +115,7 @@ impl Context<'_> {
                 })?;
                 result.diagnostics.insert("networks".into(), described);
             }
+            self.subspaces(case, &mut result)?;
         }
         readings.report(&mut result);
         exact::describe(
@@ -114,6 +125,26 @@ impl Context<'_> {
         );
         self.check(&result)?;
         Ok(result)
+    }
+
+    /// How well models of low rank recover the true subspaces.
+    fn subspaces(&mut self, case: &Case, result: &mut CaseResult) -> Result<(), RunError> {
+        let started = Instant::now();
+        let seed = part_seed(case, MONTE_CARLO);
+        let Some(described) = subspaces::describe(&case.experiment, seed) else {
+            return Ok(());
+        };
+        let described = described.map_err(|source| RunError::Ensemble {
+            case: self.index,
+            source,
+        })?;
+        result
+            .diagnostics
+            .insert(SUBSPACES.into(), json!(described));
+        if result.densities.is_empty() {
+            result.seconds.train = started.elapsed().as_secs_f64();
+        }
+        Ok(())
     }
 
     fn tell(&mut self, part: &str, done: u64, total: u64) {
@@ -143,7 +174,9 @@ impl Context<'_> {
         if problem.dim() > 1 {
             let seed = part_seed(case, PF_ODE);
             // Every evaluation sums over all components.
-            let points = EXACT_EVALUATIONS / problem.data.components().len();
+            let components = problem.data.components().len();
+            let costly = (problem.denoiser_flops() / (FLOPS * components as f64)).max(1.0);
+            let points = (EXACT_EVALUATIONS as f64 / (components as f64 * costly)) as usize;
             let exact = cloud_density(generator, &model, points.max(FEWEST_POINTS), seed)
                 .map_err(failed)?;
             let data =

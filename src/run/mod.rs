@@ -9,6 +9,7 @@ mod networks;
 mod predict;
 mod prediction;
 mod readouts;
+mod subspaces;
 mod trust;
 
 pub use ahead::work_ahead;

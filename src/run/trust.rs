@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::predict::fluctuations;
 use super::prediction::{Closure, HIGH, LIMITED, PredictionSet};
+use super::subspaces;
 use crate::compare::total_variation;
 use crate::experiment::{Experiment, Method, Process};
 use crate::family::network::Parameterisation;
-use crate::family::{Family, NetworkFamily};
+use crate::family::{Family, NetworkFamily, SubspaceFamily};
 use crate::problem::{LinePosterior, Problem};
 use crate::report::result::{Trust, TrustLevel};
 
@@ -73,6 +75,7 @@ fn assess_one(experiment: &Experiment, set: &PredictionSet, method: Method) -> T
     match &experiment.family {
         Family::Linear(_) | Family::Kernel(_) => assess_linear(experiment, set, method),
         Family::Network(family) => of_networks(family, assess_linear(experiment, set, method)),
+        Family::LowRank(family) => assess_subspaces(experiment, family, method),
         Family::Naive(naive) if method == Method::FokkerPlanck => {
             assess_white_noise(experiment, naive.kappa)
         }
@@ -110,6 +113,33 @@ fn of_networks(family: &NetworkFamily, limit: Trust) -> Trust {
     Trust {
         level: limit.level.min(level),
         reason: format!("{because}; {}", limit.reason),
+    }
+}
+
+/// Points determine the subspaces or they do not; where they do, what is left is how far the learned bases turn.
+fn assess_subspaces(experiment: &Experiment, family: &SubspaceFamily, method: Method) -> Trust {
+    let Some(fluctuations) = fluctuations(experiment, family) else {
+        return Trust {
+            level: TrustLevel::Limited,
+            reason: "the limit of many samples of data that are no low-rank mixture of the model's ranks: how far one model is from it is not predicted".into(),
+        };
+    };
+    let predicted = subspaces::predicted(family, &fluctuations);
+    let rank = family.ranks.iter().sum::<usize>() as f64 / family.ranks.len() as f64;
+    let turned = predicted.squared_sines_first_order / rank;
+    let certain = predicted.recovered.or(predicted.spanned);
+    let level = match method {
+        // Draws have the fluctuations to first order; their square is left.
+        Method::GaussianField => grade(turned * turned, HIGH * HIGH, LIMITED * LIMITED),
+        _ => grade(turned, HIGH, LIMITED),
+    };
+    let of_points = certain.map_or(TrustLevel::Limited, |p| grade(1.0 - p, HIGH, LIMITED));
+    Trust {
+        level: level.min(of_points),
+        reason: format!(
+            "probability {} that the points determine the subspaces; predicted mean square of the sines of the principal angles {turned:.3}",
+            certain.map_or_else(|| "unknown".to_owned(), |p| format!("{p:.3}")),
+        ),
     }
 }
 

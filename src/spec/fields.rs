@@ -18,7 +18,10 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("seed", "an integer from 0 to 2^53 = 9007199254740992"),
     ("data", "a table: [data]"),
-    ("data.kind", r#""points" | "mixture" | "file""#),
+    (
+        "data.kind",
+        r#""points" | "mixture" | "low-rank-mixture" | "file""#,
+    ),
     (
         "data.points",
         "a non-empty array of points, each an array of D >= 1 finite numbers",
@@ -58,6 +61,27 @@ const ALLOWED: &[(&str, &str)] = &[
         "a row: an array of D finite numbers",
     ),
     ("data.covariances[][][]", "a finite number"),
+    ("data.dimension", "an integer from 1 to 16384"),
+    (
+        "data.rank",
+        "an integer from 1 to the dimension, that of every subspace",
+    ),
+    ("data.subspaces", "an integer from 1 to 1000"),
+    (
+        "data.ranks",
+        "an array of 1 to 1000 integers from 1 to the dimension, one for each subspace",
+    ),
+    ("data.ranks[]", "an integer from 1 to the dimension"),
+    (
+        "data.bases",
+        r#""random" | "orthogonal" | an array of D x d matrices with orthonormal columns (U^T U = 1 within 1e-6), each an array of D rows"#,
+    ),
+    (
+        "data.bases[]",
+        "a D x d matrix with orthonormal columns (U^T U = 1 within 1e-6), 1 <= d <= D, as an array of D rows",
+    ),
+    ("data.noise", "a finite number >= 0"),
+    ("data.seed", "an integer from 0 to 2^53 = 9007199254740992"),
     ("data.path", "the path of a .csv or .npy file"),
     (
         "data.columns",
@@ -94,7 +118,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("model", "a table: [model]; may be left out with [map]"),
     (
         "model.kind",
-        r#""naive" | "linear" | "kernel" | "ntk" | "mlp""#,
+        r#""naive" | "linear" | "kernel" | "ntk" | "mlp" | "low-rank""#,
     ),
     ("model.kappa", "a finite number >= 0"),
     ("model.predicts", r#""denoiser" | "score" | "noise""#),
@@ -112,6 +136,17 @@ const ALLOWED: &[(&str, &str)] = &[
     ("model.width", "an integer from 1 to 131072"),
     ("model.parameterisation", r#""ntk" | "standard""#),
     ("model.precision", r#""f32" | "f64""#),
+    (
+        "model.rank",
+        "an integer from 1 to the data's dimension, that of every subspace",
+    ),
+    ("model.subspaces", "an integer from 1 to 1000"),
+    (
+        "model.ranks",
+        "an array of 1 to 1000 integers from 1 to the data's dimension, one for each subspace",
+    ),
+    ("model.ranks[]", "an integer from 1 to the data's dimension"),
+    ("model.assignment", r#""soft" | "sharp""#),
     ("model.initial", r#""zero" | "random""#),
     ("model.kernels", "one or more tables: [[model.kernels]]"),
     (
@@ -196,6 +231,9 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
     ("training.samples", "an integer >= 1"),
     ("training.dataset", "an integer >= 1"),
+    ("training.per_subspace", "an integer >= 1"),
+    ("training.method", r#""k-subspaces" | "gradient""#),
+    ("training.restarts", "an integer from 1 to 10000"),
     ("training.draws", "an integer >= 1"),
     ("training.ridge", "a finite number >= 0, > 0 for a kernel"),
     ("training.time", "a finite number > 0"),
@@ -269,6 +307,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("output.range[]", "a finite number, or a pair [low, high]"),
     ("output.range[][]", "a finite number"),
     ("output.bins", "an integer from 1 to 10000"),
+    ("output.densities", "true or false"),
     ("map", "a table: [map]"),
     (
         "map.times",

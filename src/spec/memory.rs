@@ -5,6 +5,7 @@ use crate::density::{Ensemble, SaddleLines};
 use crate::experiment::{Experiment, Method, StatisticsKind};
 use crate::family::{Family, Linear};
 use crate::monte_carlo::network::NetworkTrainer;
+use crate::monte_carlo::subspace::SubspaceTrainer;
 use crate::monte_carlo::{KernelTrainer, Trainer};
 use crate::statistics::{KernelStatistics, Population};
 
@@ -60,6 +61,9 @@ impl MemoryEstimate {
             (Family::Network(family), Some(training)) => {
                 NetworkTrainer::<f64>::bytes(&family.network, &family.protocol, training.samples)
             }
+            (Family::LowRank(family), Some(training)) => {
+                SubspaceTrainer::new(&experiment.problem, family, training).bytes()
+            }
             _ => 0,
         };
         let layer = match experiment.predict.statistics {
@@ -111,7 +115,7 @@ impl MemoryEstimate {
 /// dimensions also those of the references and of all other predictions.
 fn densities(experiment: &Experiment) -> u64 {
     if experiment.output.directions.is_empty() {
-        return 0; // maps without a model
+        return 0; // maps without a model, or subspaces alone
     }
     let readout = experiment.readout();
     let cells = power(

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::experiment::{Method, Scheme, Spacing, Start, StatisticsKind};
+use crate::family::Assignment;
 use crate::family::kernel::Activation;
 use crate::family::network::{Parameterisation, Precision};
 use crate::problem::{Objective, Prediction, StartLaw};
@@ -57,13 +58,14 @@ pub(super) struct RawSpec {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawData {
-    /// points: point masses. mixture: Gaussians. file: the rows of a table, equally weighted; equal rows are merged.
+    /// points: point masses. mixture: Gaussians. low-rank-mixture: Gaussians around the origin, each of variance 1 on a subspace of few
+    /// dimensions. file: the rows of a table, equally weighted; equal rows are merged.
     pub kind: DataKind,
     /// points: M x D coordinates.
     #[schemars(length(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub points: Option<Vec<Vec<f64>>>,
-    /// points, mixture: M weights >= 0 that sum to 1 (within 1e-6). Default: equal weights.
+    /// points, mixture, low-rank-mixture: M weights >= 0 that sum to 1 (within 1e-6). Default: equal weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<Vec<f64>>,
     /// mixture: M x D means.
@@ -76,6 +78,35 @@ pub(super) struct RawData {
     /// mixture: M x D x D covariance matrices, symmetric and positive semi-definite.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub covariances: Option<Vec<Vec<Vec<f64>>>>,
+    /// low-rank-mixture: the dimension D of the points. Not where `bases` are matrices, which tell it.
+    #[schemars(range(min = 1, max = 16384))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<u64>,
+    /// low-rank-mixture: the dimension of every subspace, at most D. Give either this with `subspaces`, or `ranks`.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u64>,
+    /// low-rank-mixture: the number of subspaces of dimension `rank`. Default 1.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subspaces: Option<u64>,
+    /// low-rank-mixture: the dimension of each subspace, at most D.
+    #[schemars(length(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<Vec<u64>>,
+    /// low-rank-mixture: random: every subspace uniformly at random. orthogonal: disjoint columns of one random orthogonal matrix. Or
+    /// the subspaces' bases themselves: for each a matrix of D rows whose columns are orthonormal (to 1e-6). Default random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bases: Option<RawBases>,
+    /// low-rank-mixture: standard deviation s of isotropic noise added to the points of the subspaces, >= 0: the variance is 1 + s^2 on
+    /// a subspace and s^2 off it. Default 0.
+    #[schemars(range(min = 0.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<f64>,
+    /// low-rank-mixture: seed of random bases, at most 2^53. Default: the spec's seed.
+    #[schemars(extend("maximum" = 9_007_199_254_740_992_u64))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// file: a .csv with a header line or a .npy array of 1 or 2 axes, relative to the spec file's directory, or
     /// else to the current directory.
     #[schemars(length(min = 1))]
@@ -111,12 +142,31 @@ pub(super) struct RawData {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
 pub(super) enum DataKind {
     Points,
     Mixture,
+    LowRankMixture,
     File,
+}
+
+/// Where the subspaces of a low-rank mixture come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub(super) enum RawBases {
+    Drawn(DrawnBases),
+    /// K matrices, each by its D rows.
+    Given(Vec<Vec<Vec<f64>>>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(super) enum DrawnBases {
+    Random,
+    Orthogonal,
 }
 
 /// A column of a data file.
@@ -194,7 +244,7 @@ pub(super) enum DiffusionKind {
 pub(super) struct RawModel {
     /// naive: fresh proxy noise at every sampling step. linear: fixed features, trained weights. kernel: kernel regression.
     /// ntk: an infinitely wide network in its lazy regime, the kernel being its neural tangent kernel of x and t. mlp: networks of
-    /// finite width, predicted in that limit.
+    /// finite width, predicted in that limit. low-rank: mixtures of Gaussians on subspaces, the bases learned.
     pub kind: ModelKind,
     /// naive: strength of the proxy noise, in units of time, >= 0. Default 0, the exact score.
     #[schemars(range(min = 0.0))]
@@ -257,6 +307,22 @@ pub(super) struct RawModel {
     #[schemars(schema_with = "precision_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
+    /// low-rank: the dimension of every subspace, at most D. Give either this with `subspaces`, or `ranks`. Default: the data's.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u64>,
+    /// low-rank: the number of subspaces of dimension `rank`. Default: the data's, else 1.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subspaces: Option<u64>,
+    /// low-rank: the dimension of each subspace, at most D. Default: those of the data.
+    #[schemars(length(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<Vec<u64>>,
+    /// low-rank: soft: by the posterior weights of the subspaces. sharp: the subspace of the largest one takes all. Default soft.
+    #[schemars(schema_with = "assignment_schema")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<Assignment>,
     /// ntk, mlp: where training starts. zero: at f = 0 (a network's own function at the start is subtracted). random: at the
     /// function of a random network. Default random.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -280,6 +346,8 @@ pub(super) enum ModelKind {
     Kernel,
     Ntk,
     Mlp,
+    #[serde(rename = "low-rank")]
+    LowRank,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -405,13 +473,26 @@ pub(super) struct RawTraining {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<u64>,
+    /// low-rank: N_k, as many clean points per model from each of the data's subspaces. Give either this or `dataset` (default 1000).
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_subspace: Option<u64>,
+    /// low-rank: k-subspaces: clustering; for a single subspace the leading singular subspace, which minimises the loss. gradient:
+    /// descent of the DSM loss on the Stiefel manifold, averaged over noises at four times. Default k-subspaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<FitKind>,
+    /// low-rank: random starts, besides a spectral one with up to 600 points; the best result is kept. Default 8.
+    #[schemars(range(min = 1, max = 10_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u64>,
     /// N, the number of clean points per model, drawn from the data distribution; each is noised `draws` times, so that there are
     /// P = N m samples. Give either this or `samples`.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<u64>,
     /// m, the number of times that each clean point is noised, at as many times t. With `samples` it divides them: N = P/m. More
-    /// than 1 with kernel, ntk and mlp, a time and data that are points. Default 1, P fresh triples.
+    /// than 1 with kernel, ntk and mlp, a time and data that are points. Default 1, P fresh triples. low-rank, gradient: noisy points
+    /// of each clean point at each of four times, an even number, default 32.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draws: Option<u64>,
@@ -443,6 +524,14 @@ pub(super) struct RawTraining {
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relative_loss: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(super) enum FitKind {
+    KSubspaces,
+    Gradient,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -592,6 +681,10 @@ pub(super) struct RawOutput {
     #[schemars(length(min = 2))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directions: Option<Vec<Vec<f64>>>,
+    /// model.kind = "low-rank": false leaves all densities out, so that models are trained and their subspaces compared with the
+    /// true ones, and nothing else is done. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub densities: Option<bool>,
 }
 
 /// Maps, in one or two dimensions, of where the target of training is noisy: tr C / (tr C + |s|^2) with C the proxy score's
@@ -636,6 +729,7 @@ choices! {
     activation_schema: "relu" | "erf" | "gelu";
     parameterisation_schema: "ntk" | "standard";
     precision_schema: "f32" | "f64";
+    assignment_schema: "soft" | "sharp";
     objective_schema: "dsm" | "esm";
     weighting_schema: "snr" | "uniform" | "sigma2" | "expression";
     scheme_schema: "euler" | "heun" | "ddim" | "adaptive";

@@ -12,6 +12,7 @@ mod refinement;
 mod sample_sum;
 mod sandwich;
 mod shared_points;
+mod subspace;
 mod v_kernel;
 mod whitened;
 
@@ -25,6 +26,7 @@ pub use quenched_layer::{LayerWeights, QuenchedLayer, by_leverage};
 pub use refinement::Refinement;
 pub use sample_sum::{SampleSum, Tilt};
 pub use sandwich::{Sandwich, sandwich};
+pub use subspace::{SubspaceFluctuation, determined, probability_determined};
 pub use v_kernel::{PathFactor, VKernel};
 
 use nalgebra::{DMatrix, DVector};

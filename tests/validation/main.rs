@@ -9,6 +9,7 @@ mod compare;
 mod densities;
 mod features;
 mod fokker_planck;
+mod low_rank;
 mod maps;
 mod memorisation;
 mod plane_fokker_planck;

@@ -11,11 +11,14 @@ use nalgebra::DMatrix;
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 
-use super::{Component, Problem};
+use super::{Component, LowRankPosterior, Problem};
 use crate::numerics::elementary::exp;
 
 /// Points treated together.
 const LANES: usize = 8;
+
+/// Thin components are completed by all of their axes in so many dimensions; beyond, a few axes are much cheaper than all.
+const COMPLETED: usize = 8;
 
 /// One number of each point treated together.
 type Lanes = [f64; LANES];
@@ -48,6 +51,8 @@ pub struct CloudPosterior {
     centres: Vec<f64>,
     /// `None` where all components are point masses.
     widths: Option<Widths>,
+    /// Thin components in more than [`COMPLETED`] dimensions have this in place of all else.
+    low_rank: Option<Box<LowRankPosterior>>,
     /// Components whose log weight is this far below the largest leave the mean as it is, all of them together.
     cut: f64,
 }
@@ -78,7 +83,7 @@ struct Maps {
 impl Maps {
     /// From the eigenvalues f(v) on the components' axes; `turned` leaves out the way back from the axes.
     fn new(components: &[Component], turned: bool, f: impl Fn(f64) -> f64) -> Self {
-        let dim = components[0].mean.len();
+        let dim = components.first().map_or(0, |c| c.mean.len());
         let diagonal = components.iter().all(|c| c.axes.is_none());
         let mut entries = Vec::new();
         for c in components {
@@ -245,7 +250,18 @@ impl CloudPosterior {
     pub fn new(problem: &Problem, t: f64) -> Self {
         let (alpha, sigma2) = (problem.diffusion.alpha(t), problem.diffusion.sigma2(t));
         let data = &problem.data;
-        let components = data.components();
+        let thin = data.components().iter().any(Component::is_thin);
+        let low_rank = (thin && problem.dim() > COMPLETED)
+            .then(|| Box::new(LowRankPosterior::new(problem, t)));
+        let completed: Vec<Component> = match (&low_rank, thin) {
+            (None, true) => data.components().iter().map(Component::completed).collect(),
+            _ => Vec::new(),
+        };
+        let components = match (&low_rank, thin) {
+            (Some(_), _) => &[],
+            (None, true) => &completed[..],
+            (None, false) => data.components(),
+        };
         let spread = |v: f64| alpha * alpha * v + sigma2;
         let log_norm = components
             .iter()
@@ -269,6 +285,7 @@ impl CloudPosterior {
             log_norm,
             centres: means.iter().map(|m| alpha * m).collect(),
             means,
+            low_rank,
             widths: (!points).then(|| Widths {
                 whiten: maps(true, &|v| spread(v).sqrt().recip()),
                 precision: maps(false, &|v| spread(v).recip()),
@@ -296,6 +313,9 @@ impl CloudPosterior {
 
     /// E[x0|x,t] at the n points of `x`, into `out` (both coordinate-major, length D n).
     pub fn mean(&self, x: &[f64], out: &mut [f64]) {
+        if let Some(low_rank) = &self.low_rank {
+            return low_rank.mean(x, out);
+        }
         self.mean_blocks(x, out, |_, _, _| {});
     }
 
@@ -309,6 +329,9 @@ impl CloudPosterior {
         clean: &mut [f64],
     ) {
         debug_assert_eq!(clean.len(), x.len());
+        if let Some(low_rank) = &self.low_rank {
+            return low_rank.mean_and_draw(x, rng, mean, clean);
+        }
         let n = self.count(x);
         let mut normals = vec![0.0; self.dim];
         self.mean_blocks(x, mean, |block, sum, start| {
@@ -327,6 +350,9 @@ impl CloudPosterior {
     /// Posterior probabilities of the M components at the n points of `x` (coordinate-major), those of the first point first, into
     /// `out` of length M n. What rounding leaves nothing of is 0.
     pub fn responsibilities(&self, x: &[f64], out: &mut [f64]) {
+        if let Some(low_rank) = &self.low_rank {
+            return low_rank.responsibilities(x, out);
+        }
         let (n, components) = (self.count(x), self.log_norm.len());
         let mut mean = vec![0.0; x.len()];
         self.mean_blocks(x, &mut mean, |block, sum, start| {
@@ -378,6 +404,9 @@ impl CloudPosterior {
     /// Log density, mean, covariance and score at the n points of `x` (coordinate-major, length D n). No component is
     /// left out, so that a covariance of 1e-300 is still that covariance.
     pub fn moments(&self, x: &[f64]) -> CloudMoments {
+        if let Some(low_rank) = &self.low_rank {
+            return low_rank.moments(x);
+        }
         let (n, dim) = (self.count(x), self.dim);
         let mut moments = CloudMoments {
             log_density: vec![0.0; n],

@@ -160,6 +160,11 @@ impl HeatPanel<'_> {
         scene.frame(sides, (self.top, self.bottom()), FRAME_WIDTH);
     }
 
+    /// Where a position lies in the scene.
+    pub fn at(&self, x: f64, y: f64) -> (f64, f64) {
+        (self.x_at(x), self.y_at(y))
+    }
+
     /// Places of the dots that lie inside.
     fn inside(&self, dots: &[[f64; 2]]) -> impl Iterator<Item = (f64, f64)> {
         let within = |at: f64, (low, high): (f64, f64)| (low..=high).contains(&at);

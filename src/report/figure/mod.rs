@@ -14,6 +14,7 @@ mod panel;
 mod paths;
 mod plane;
 mod readouts;
+mod recovery;
 mod scene;
 mod segments;
 mod sheet;
@@ -178,11 +179,20 @@ pub fn segment_figure(result: &RunResult, path_stem: &Path) -> Result<Vec<PathBu
     write_pages(&segments::scenes(result)?, path_stem)
 }
 
+/// Draws how often models of low rank recover the true subspaces, a heat map over two swept keys with the predicted line, and writes
+/// `<path_stem>.svg` and `<path_stem>.png`; nothing unless that was measured over two keys of numbers or more.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn recovery_figure(result: &RunResult, path_stem: &Path) -> Result<Vec<PathBuf>, FigureError> {
+    write_pages(&recovery::scenes(result)?, path_stem)
+}
+
 /// Draws everything there is to draw of a result into the directory `dir`: `density.svg` and `.png` of a single case, or
 /// `case-<n>-<swept values>.*` of every case and `sweep.*` with all of them; `decomposition.*` where objectives are swept.
 /// Cases whose saddle points were found have `paths.*` too, and `gap-filling.*` where a gap was asked for; in a sweep these
 /// names follow the case's. In more than one dimension the further densities of a case are in `marginals.*`, and in the plane
-/// `segments.*` shows what lies between the training points, all cases together. `map.*` shows the maps of all cases. Returns the files, case by case.
+/// `segments.*` shows what lies between the training points, all cases together. `map.*` shows the maps of all cases, `recovery.*` how often subspaces are recovered. Returns the files, case by case.
 ///
 /// # Errors
 /// As [`case_figure`] and [`paths_figure`].
@@ -193,6 +203,7 @@ pub fn write_figures(result: &RunResult, dir: &Path) -> Result<Vec<PathBuf>, Fig
         .collect::<Result<_, _>>()?;
     let mut written: Vec<PathBuf> = figures.into_iter().flatten().collect();
     written.extend(map_figure(result, &dir.join("map"))?);
+    written.extend(recovery_figure(result, &dir.join("recovery"))?);
     written.extend(segment_figure(result, &dir.join("segments"))?);
     if result.cases.len() > 1 && result.cases.iter().all(has_densities) {
         written.extend(sweep_figure(result, &dir.join("sweep"))?);

@@ -4,6 +4,9 @@ mod linear;
 mod rivals;
 mod saddles;
 mod space;
+mod subspaces;
+
+pub(super) use subspaces::fluctuations;
 
 use std::time::Instant;
 
@@ -47,6 +50,7 @@ fn predict_own(
         Family::Network(family) => {
             linear::predict(experiment, &family.limit.linear, case, seed, grow)
         }
+        Family::LowRank(family) => subspaces::predict(experiment, family, case, seed, grow),
         Family::Naive(naive) => predict_naive(experiment, naive.kappa, case, seed),
     }
 }

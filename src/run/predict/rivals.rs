@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::experiment::{Experiment, Method};
 use crate::problem::Decisions;
 use crate::report::decisions::DECISIONS;
-use crate::rivals::rival_density;
+use crate::rivals::{LARGEST_DIMENSION, rival_density};
 use crate::run::RunError;
 use crate::run::prediction::{PredictionSet, failed};
 
@@ -28,6 +28,9 @@ pub(super) fn predict(
             Some((estimate, None)) => set.insert(method, estimate, None, seconds),
             None => continue, // refused by the spec
         }
+    }
+    if experiment.problem.dim() > LARGEST_DIMENSION {
+        return Ok(());
     }
     let points = experiment.training.as_ref().map(|t| t.clean_points());
     let decisions = Decisions::new(&experiment.problem, points);

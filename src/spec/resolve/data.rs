@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Resolver, check};
+use super::{Resolver, check, low_rank};
 use crate::problem::{Data, DataError};
 use crate::spec::data_file::{self, FileRequest};
 use crate::spec::error::Fault;
@@ -12,7 +12,13 @@ use crate::spec::raw::{DataKind, RawData};
 
 impl Resolver<'_> {
     /// The data distribution. Equal weights stay unwritten: their rounded list would not sum to exactly 1.
-    pub(super) fn data(&mut self, raw: &mut RawData, tree: &Value) -> Result<Data, Fault> {
+    /// `seed` is the spec's.
+    pub(super) fn data(
+        &mut self,
+        raw: &mut RawData,
+        tree: &Value,
+        seed: u64,
+    ) -> Result<Data, Fault> {
         let (kind, keys): (_, &[&str]) = match raw.kind {
             DataKind::Points => ("points", &["kind", "points", "weights", "rotation"]),
             DataKind::Mixture => (
@@ -26,6 +32,7 @@ impl Resolver<'_> {
                     "rotation",
                 ],
             ),
+            DataKind::LowRankMixture => ("low-rank-mixture", &low_rank::KEYS),
             DataKind::File => (
                 "file",
                 &[
@@ -49,6 +56,7 @@ impl Resolver<'_> {
                 Data::points(points, raw.weights.as_deref()).map_err(|e| fault(e, "points"))
             }
             DataKind::Mixture => mixture(raw),
+            DataKind::LowRankMixture => low_rank::resolve(raw, seed),
             DataKind::File => self.file(raw),
         }?;
         match raw.rotation {
@@ -91,7 +99,7 @@ impl Resolver<'_> {
     }
 }
 
-fn required<'r, T>(value: Option<&'r T>, key: &str) -> Result<&'r T, Fault> {
+pub(super) fn required<'r, T>(value: Option<&'r T>, key: &str) -> Result<&'r T, Fault> {
     value.ok_or_else(|| {
         let path = FieldPath::of("data").key(key);
         let allowed = allowed_for(&path).unwrap_or_default();
@@ -129,11 +137,11 @@ fn mixture(raw: &RawData) -> Result<Data, Fault> {
     }
 }
 
-fn list(key: &str) -> FieldPath {
+pub(super) fn list(key: &str) -> FieldPath {
     FieldPath::of("data").key(key)
 }
 
-fn length(n: usize, what: &str) -> String {
+pub(super) fn length(n: usize, what: &str) -> String {
     if n == 1 {
         format!("1 {what}")
     } else {
@@ -150,7 +158,7 @@ fn one_each(key: &str, found: usize, means: usize) -> Result<(), Fault> {
 }
 
 /// Puts an error of the data layer onto the field that caused it; `key` names the list of the components.
-fn fault(error: DataError, key: &str) -> Fault {
+pub(super) fn fault(error: DataError, key: &str) -> Fault {
     let components = list(key);
     let weights = list("weights");
     match error {
@@ -169,6 +177,23 @@ fn fault(error: DataError, key: &str) -> Fault {
         DataError::NotFinite {
             index, coordinate, ..
         } => refuse(components.index(index).index(coordinate)),
+        DataError::BasisShape {
+            index,
+            rows,
+            columns,
+            dim,
+        } => Fault::at(
+            list("bases").index(index),
+            format!("a {rows} x {columns} matrix"),
+        )
+        .allowed(format!("a {dim} x d matrix, 1 <= d <= {dim}, by its rows")),
+        DataError::Orthonormal { index, deviation } => {
+            let path = list("bases").index(index);
+            let found = format!("columns with U^T U off the identity by {deviation:.3e}");
+            let allowed = allowed_for(&path).unwrap_or_default();
+            Fault::at(path, found).allowed(allowed)
+        }
+        DataError::Noise { .. } => refuse(list("noise")),
         DataError::Std { index, value } => {
             Fault::at(list("stds").index(index), format!("{value:?}"))
                 .allowed("finite numbers >= 0")

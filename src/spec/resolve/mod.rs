@@ -5,6 +5,7 @@ mod diffusion;
 mod expression;
 mod joint;
 mod kernel;
+mod low_rank;
 mod map;
 mod model;
 mod monte_carlo;
@@ -12,6 +13,7 @@ mod output;
 mod predict;
 mod protocol;
 mod sampler;
+mod subspaces;
 mod training;
 
 use std::collections::HashMap;
@@ -24,9 +26,10 @@ use super::error::Fault;
 use super::fields::{self, refuse};
 use super::memory::MemoryEstimate;
 use super::path::FieldPath;
-use super::raw::RawSpec;
+use super::raw::{ModelKind, RawSpec};
 use crate::experiment::{Experiment, MapOptions, Process, SamplerOptions};
 use crate::family::Family;
+use crate::monte_carlo::subspace::true_bases;
 use crate::problem::{Prediction, Problem};
 
 /// Largest seed: every integer up to here is exact in JSON.
@@ -54,7 +57,7 @@ impl<'a> Resolver<'a> {
     pub fn resolve(&mut self, tree: &Value) -> Result<ResolvedCase, Fault> {
         let mut raw = fields::deserialize(tree)?;
         let (name, seed) = self.identity(&mut raw)?;
-        let data = self.data(&mut raw.data, tree)?;
+        let data = self.data(&mut raw.data, tree, seed)?;
         let (diffusion, t_min, t_max) = diffusion::resolve(&mut raw.diffusion, tree)?;
         let problem = Problem {
             data,
@@ -117,7 +120,8 @@ fn modelled(
     seed: u64,
     problem: Problem,
 ) -> Result<Experiment, Fault> {
-    let output = output::resolve(raw.output.get_or_insert_default(), &problem)?;
+    let low_rank = (raw.model.as_ref()).is_some_and(|m| m.kind == ModelKind::LowRank);
+    let output = output::resolve(raw.output.get_or_insert_default(), &problem, low_rank)?;
     let raw_model = raw.model.as_mut().ok_or_else(map::require_model)?;
     let mut family = model::resolve(raw_model, tree, &problem, &output)?;
     let training = training::resolve(&mut raw.training, tree, &problem, &mut family)?;
@@ -128,6 +132,10 @@ fn modelled(
     let raw_predict = raw.predict.get_or_insert_default();
     let setting = predict::Setting {
         problem: &problem,
+        fluctuates: match &family {
+            Family::LowRank(family) => true_bases(&problem, family).is_some(),
+            _ => false,
+        },
         family: &family,
         training: training.as_ref(),
         sampler: &sampler,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::output::is_interval;
-use super::{check, check_at, expression, joint, kernel};
+use super::{check, check_at, expression, joint, kernel, subspaces};
 use crate::experiment::OutputOptions;
 use crate::family::features::{
     ExpressionError, Expressions, Factor, FeatureSet, Features, Fourier, Gaussian, Joint,
@@ -50,6 +50,7 @@ pub(super) fn resolve(
             let features = features(sets, combine, tree, &list, problem, output)?;
             Ok(Family::Linear(Linear { features, predicts }))
         }
+        ModelKind::LowRank => subspaces::family(raw, tree, problem),
         ModelKind::Kernel | ModelKind::Ntk | ModelKind::Mlp => kernel::resolve(raw, tree, problem),
     }
 }
@@ -293,7 +294,7 @@ fn windows(problem: &Problem, output: &OutputOptions, variable: &Variable) -> Ve
     for t in expression::times(problem.t_min, problem.t_max) {
         let (alpha, sigma2) = (problem.diffusion.alpha(t), problem.diffusion.sigma2(t));
         for component in problem.data.components() {
-            let widest = component.variances.max();
+            let widest = component.widest();
             let std = (alpha * alpha * widest + sigma2).sqrt();
             let mean = alpha * component.mean[i];
             reach = (

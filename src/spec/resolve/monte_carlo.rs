@@ -22,7 +22,7 @@ pub(super) fn resolve(
     };
     let default_models = match family {
         Family::Linear(_) | Family::Kernel(_) => 1000,
-        Family::Naive(_) | Family::Network(_) => 100,
+        Family::Naive(_) | Family::Network(_) | Family::LowRank(_) => 100,
     };
     let default_start = match random_because {
         Some(_) => Start::Random,

@@ -8,9 +8,16 @@ use crate::spec::error::Fault;
 use crate::spec::path::FieldPath;
 use crate::spec::raw::{RawOutput, RawRange};
 
-/// The bins of the densities.
-pub(super) fn resolve(raw: &mut RawOutput, problem: &Problem) -> Result<OutputOptions, Fault> {
+/// The bins of the densities, which models of low rank may go without.
+pub(super) fn resolve(
+    raw: &mut RawOutput,
+    problem: &Problem,
+    low_rank: bool,
+) -> Result<OutputOptions, Fault> {
     let dim = problem.dim();
+    if raw.densities == Some(false) {
+        return without_densities(raw, low_rank);
+    }
     let range = ranges(&mut raw.range, problem, FieldPath::of("output.range"))?;
     check("output.bins", raw.bins != Some(0))?;
     let default = if dim == 1 { 60 } else { 30 };
@@ -20,6 +27,29 @@ pub(super) fn resolve(raw: &mut RawOutput, problem: &Problem) -> Result<OutputOp
         range,
         bins,
         directions,
+    })
+}
+
+fn without_densities(raw: &RawOutput, low_rank: bool) -> Result<OutputOptions, Fault> {
+    let path = FieldPath::of("output");
+    if !low_rank {
+        return Err(Fault::value(path.key("densities")).allowed(
+            "true unless model.kind = \"low-rank\", whose subspaces are compared besides",
+        ));
+    }
+    for (key, given) in [
+        ("range", raw.range.is_some()),
+        ("bins", raw.bins.is_some()),
+        ("directions", raw.directions.is_some()),
+    ] {
+        if given {
+            return Err(Fault::value(path.key(key)).allowed("nothing with densities = false"));
+        }
+    }
+    Ok(OutputOptions {
+        range: Vec::new(),
+        bins: 0,
+        directions: Vec::new(),
     })
 }
 

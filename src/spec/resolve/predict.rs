@@ -9,7 +9,7 @@ use crate::experiment::{
 };
 use crate::family::Family;
 use crate::problem::{Problem, StartLaw, Training};
-use crate::rivals::SmoothedScore;
+use crate::rivals::{LARGEST_DIMENSION, SmoothedScore};
 use crate::spec::error::Fault;
 use crate::spec::fields::{refuse, refuse_inapplicable};
 use crate::spec::path::FieldPath;
@@ -24,6 +24,8 @@ const TOLERANCE: f64 = 0.02;
 #[derive(Clone, Copy)]
 pub(super) struct Setting<'a> {
     pub problem: &'a Problem,
+    /// Are the data a low-rank mixture whose ranks are those of the model?
+    pub fluctuates: bool,
     pub family: &'a Family,
     pub training: Option<&'a Training>,
     pub sampler: &'a SamplerOptions,
@@ -37,6 +39,9 @@ pub(super) fn resolve(
     monte_carlo: &MonteCarloOptions,
     output: &OutputOptions,
 ) -> Result<PredictOptions, Fault> {
+    if let Family::LowRank(_) = setting.family {
+        return of_subspaces(raw, tree, setting, monte_carlo, output);
+    }
     if setting.family.linear().is_none() {
         let path = FieldPath::of("predict");
         refuse_inapplicable(
@@ -97,6 +102,41 @@ pub(super) fn resolve(
         starts,
         smoothing,
         gap,
+    })
+}
+
+/// Subspaces fluctuate by themselves: there are no statistics of weights to choose.
+fn of_subspaces(
+    raw: &mut RawPredict,
+    tree: &Value,
+    setting: &Setting<'_>,
+    monte_carlo: &MonteCarloOptions,
+    output: &OutputOptions,
+) -> Result<PredictOptions, Fault> {
+    let keys = ["methods", "draws", "particles", "smoothing"];
+    let path = FieldPath::of("predict");
+    refuse_inapplicable(tree, &path, "model.kind = \"low-rank\"", &keys)?;
+    let methods = match output.has_densities() {
+        true => methods(raw, setting, None)?,
+        false if raw.methods.is_some() => {
+            return Err(Fault::value(path.key("methods"))
+                .allowed("nothing with output.densities = false: all methods predict densities"));
+        }
+        false => Vec::new(),
+    };
+    let draws = *raw.draws.get_or_insert(DRAWS);
+    let particles = *raw.particles.get_or_insert(monte_carlo.particles as u64);
+    let smoothing = smoothing(raw, &methods, setting.problem)?;
+    Ok(PredictOptions {
+        statistics: None,
+        methods,
+        draws: count("predict.draws", draws, 2, u64::MAX)?,
+        particles: count("predict.particles", particles, 8, u64::MAX)?,
+        tolerance: TOLERANCE,
+        one_loop: false,
+        starts: count("predict.starts", STARTS, 8, 100_000)?,
+        smoothing,
+        gap: None,
     })
 }
 
@@ -217,7 +257,14 @@ fn default_statistics(raw: &RawPredict, one_loop: bool) -> StatisticsKind {
 
 /// The methods that apply, and the setting that decides it.
 fn applicable(setting: &Setting<'_>, statistics: Option<StatisticsKind>) -> (Vec<Method>, String) {
-    let (methods, because) = on_the_line(setting.family, setting.sampler, statistics);
+    let (methods, because) = match (setting.family, setting.fluctuates) {
+        (Family::LowRank(_), false) => (
+            &[Method::MeanField][..],
+            "model.kind = \"low-rank\" and data that are no low-rank mixture of the same ranks"
+                .into(),
+        ),
+        _ => on_the_line(setting.family, setting.sampler, statistics),
+    };
     // Saddles are found on the line, the Fokker-Planck equation is solved up to the plane.
     let dim = setting.problem.dim();
     let sampler = setting.sampler;
@@ -239,7 +286,8 @@ fn applicable(setting: &Setting<'_>, statistics: Option<StatisticsKind>) -> (Vec
 
 /// The rival theories: of the flow, and of models that are trained on a number of points.
 fn rivals(setting: &Setting<'_>) -> impl Iterator<Item = Method> {
-    let flows = setting.sampler.process == Process::PfOde;
+    let dim = setting.problem.dim();
+    let flows = setting.sampler.process == Process::PfOde && dim <= LARGEST_DIMENSION;
     // A mean and a covariance need two points.
     let trained = setting.training.is_some_and(|t| t.clean_points() >= 2);
     Method::ALL.into_iter().filter(move |method| {
@@ -296,6 +344,7 @@ fn on_the_line(
                 ),
             );
         }
+        (Family::LowRank(_), _) => (&[MeanField, GaussianField], "model.kind = \"low-rank\""),
         (Family::Naive(naive), Process::PfOde) if naive.kappa > 0.0 && action => (
             &[MeanField, Saddle, FokkerPlanck],
             "model.kind = \"naive\" and kappa > 0",

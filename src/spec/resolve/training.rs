@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{check, count, expression, protocol};
-use crate::family::Family;
+use super::{check, count, expression, protocol, subspaces};
+use crate::family::{Family, SubspaceFit};
 use crate::problem::{Component, Objective, Problem, TimeWeight, Training, Weighting};
 use crate::spec::error::Fault;
 use crate::spec::fields::{refuse, refuse_inapplicable};
@@ -19,6 +19,23 @@ pub(super) fn resolve(
     problem: &Problem,
     family: &mut Family,
 ) -> Result<Option<Training>, Fault> {
+    if let Family::LowRank(low_rank) = family {
+        let raw = raw.get_or_insert_default();
+        let (protocol, samples) = subspaces::protocol(raw, tree, problem)?;
+        low_rank.protocol = protocol;
+        return Ok(Some(Training {
+            objective: Objective::Dsm,
+            weighting: match protocol.fit {
+                SubspaceFit::KSubspaces => Weighting::Snr,
+                SubspaceFit::Gradient { .. } => weighting(raw, tree, problem)?,
+            },
+            samples,
+            draws: 1,
+            ridge: 0.0,
+            time: None,
+        }));
+    }
+    subspaces::refuse_own(tree)?;
     let Some(features) = family.linear().map(|linear| linear.features.len()) else {
         return match raw {
             None => Ok(None),
@@ -122,7 +139,10 @@ fn require_shared(problem: &Problem, kernel: bool, time: Option<f64>) -> Result<
 }
 
 /// Keys of every family, and those that only networks have.
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 10] = [
+    "per_subspace",
+    "method",
+    "restarts",
     "objective",
     "weighting",
     "samples",

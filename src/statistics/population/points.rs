@@ -1,7 +1,5 @@
 //! Where averages over x_t are taken in D >= 2 (derivations/16-more-dimensions.md).
 
-use nalgebra::DVector;
-
 use crate::family::Linear;
 use crate::numerics::low_discrepancy::ScrambledSobol;
 use crate::numerics::normal;
@@ -150,14 +148,9 @@ fn pieces(problem: &Problem, family: &Linear, t: f64, i: usize) -> Vec<Piece> {
         .components()
         .iter()
         .map(|c| {
-            let along = match &c.axes {
-                None => c.variances[i],
-                Some(u) => (0..u.ncols())
-                    .map(|k| u[(i, k)] * u[(i, k)] * c.variances[k])
-                    .sum(),
-            };
+            let along = c.variance_of(i);
             let (centre, reach) = (alpha * c.mean[i], REACH * spread(along));
-            (centre - reach, centre + reach, spread(c.variances.min()))
+            (centre - reach, centre + reach, spread(c.narrowest()))
         })
         .collect();
     let features = &family.features.space;
@@ -190,6 +183,7 @@ pub(super) fn scattered(problem: &Problem, t: f64, slice: usize, level: u32) -> 
     let (alpha, sigma2) = (problem.diffusion.alpha(t), problem.diffusion.sigma2(t));
     let net = ScrambledSobol::new(&mut stream(SCRAMBLING, slice as u64));
     let (data, mut x) = (&problem.data, vec![0.0; dim * n]);
+    let mut point = vec![0.0; dim];
     let mut total = 0.0;
     let cumulative: Vec<f64> = data
         .weights()
@@ -203,13 +197,10 @@ pub(super) fn scattered(problem: &Problem, t: f64, slice: usize, level: u32) -> 
         let u = |i: usize| net.coordinate(i, k as u64);
         let chosen = cumulative.partition_point(|c| *c <= u(0) * total);
         let component = &data.components()[chosen.min(cumulative.len() - 1)];
-        let along = component.variances.iter().enumerate().map(|(i, v)| {
-            let std = (alpha * alpha * v + sigma2).sqrt();
-            std * normal::quantile(u(i + 1))
-        });
-        let along = component.along_axes(DVector::from_iterator(dim, along));
+        let normals = (0..dim).map(|i| normal::quantile(u(i + 1)));
+        component.noised(alpha, sigma2.sqrt(), normals, &mut point);
         for i in 0..dim {
-            x[i * n + k] = alpha * component.mean[i] + along[i];
+            x[i * n + k] = point[i];
         }
     }
     Points::Scattered { n, x }
