@@ -81,7 +81,7 @@ fn of_limit(
     let problem = &experiment.problem;
     let model = LowRankDenoiser::new(limit, &problem.diffusion);
     if problem.dim() == 1 {
-        let (estimate, _) = mean_field(problem, generator.flow(), &model, generator.bins())?;
+        let (estimate, _) = mean_field(generator.flow(), &model, generator.bins())?;
         return Ok((estimate, None));
     }
     let cloud = cloud_density(generator, &model, usize::MAX, seed)?;
