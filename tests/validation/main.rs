@@ -17,5 +17,6 @@ mod reverse_sde;
 mod saddle;
 mod schemes;
 mod statistics;
+mod subspaces;
 mod trained;
 mod v_kernel;
