@@ -23,6 +23,7 @@ mod d22_kernel_machines;
 mod d23_reverse_process;
 mod d23_start_and_churn;
 mod d24_low_rank_mixtures;
+mod d25_clustering;
 mod d25_subspaces;
 mod d25_transition;
 mod d26_rival_theories;
