@@ -296,7 +296,7 @@ fn the_resolved_spec_fills_in_every_default() {
                 { "of": "x1", "kind": "fourier", "count": 8, "range": [-1.5, 1.5] }
             ] },
             "training": { "objective": "dsm", "weighting": "snr", "samples": 1024, "ridge": 0.1 },
-            "sampler": { "kind": "pf-ode", "scheme": "ddim", "steps": 80, "grid": "log" },
+            "sampler": { "kind": "pf-ode", "scheme": "ddim", "steps": 80, "grid": "log", "start": "normal" },
             "predict": {
                 "statistics": "quenched-layer",
                 "methods": ["mean-field", "gaussian-field"],

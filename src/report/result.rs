@@ -98,6 +98,12 @@ pub struct CaseResult {
     pub recommended: Option<String>,
     pub comparisons: Vec<ComparisonResult>,
     /// Condition numbers, refinement levels, effective rank, warnings, ...
+    ///
+    /// For the exact score of data points (naive, kappa = 0): `start_weights` with the weights of the points in the `data`, as
+    /// `posterior` (reverse SDE, churn 1; with `posterior_error`) and `basins` (probability flow, D = 1) give them from the sampler's
+    /// start, which of the two is `predicted` for this sampler, and in D = 1 the `shares` of every density by the nearest point, with
+    /// `monte_carlo_se`, the binomial standard error over so many `trajectories`; and in D = 1 `memorised`, the `shares` of every
+    /// density `within` a tenth of the smallest distance between points of one of them.
     pub diagnostics: BTreeMap<String, Value>,
     pub seconds: Seconds,
 }
