@@ -1000,6 +1000,7 @@ fn the_schema_and_the_parser_know_the_same_names() {
         ("RawTraining", "weighting", "training"),
         ("RawSampler", "grid", "sampler"),
         ("RawSampler", "scheme", "sampler"),
+        ("RawSampler", "start", "sampler"),
         ("RawPredict", "statistics", "predict"),
         ("RawMonteCarlo", "start", "monte_carlo"),
     ] {

@@ -94,10 +94,11 @@ fn deviations(found: &[f64; 3], predicted: &[f64]) -> ([f64; 3], f64) {
     (z, square)
 }
 
-/// Bar: within 2 standard errors of 1e5 paths, T = 0.5 to 5.
+/// Bar: within 2 standard errors of 1e5 paths, T = 0.5 to 5. Of 15 right predictions 0.7 lie beyond on average, and more than two with
+/// probability 3 %; none beyond 3.5 with 99 %.
 #[test]
 fn d23_6_weights_from_a_standard_normal_start() {
-    let mut total = 0.0;
+    let (mut total, mut beyond) = (0.0, 0);
     for (k, t_max) in [0.5, 1.0, 2.0, 3.0, 5.0].into_iter().enumerate() {
         let p = points(Diffusion::Ou, 1e-3, t_max);
         let start = StartDensity::new(&p, StartLaw::Standard);
@@ -116,7 +117,8 @@ fn d23_6_weights_from_a_standard_normal_start() {
             "T = {t_max}: predicted {:.5?}, found {found:.5?}, z {z:.2?}, chi2 {square:.2}",
             predicted.weights
         );
-        assert!(z.iter().all(|z| z.abs() < 2.0), "T = {t_max}: {z:?}");
+        beyond += z.iter().filter(|z| z.abs() > 2.0).count();
+        assert!(z.iter().all(|z| z.abs() < 3.5), "T = {t_max}: {z:?}");
         total += square;
         // Not the data's own weights while T is short: five standard errors and more.
         let (off, _) = deviations(&WEIGHTS, &predicted.weights);
@@ -126,7 +128,8 @@ fn d23_6_weights_from_a_standard_normal_start() {
         );
     }
     // Ten degrees of freedom: 99 % lie below 23.2.
-    println!("chi2 {total:.2} with 10 degrees of freedom");
+    println!("chi2 {total:.2} with 10 degrees of freedom, {beyond} of 15 beyond 2 standard errors");
+    assert!(beyond <= 2, "{beyond}");
     assert!(total < 23.2, "{total}");
 }
 
@@ -613,7 +616,8 @@ fn d23_12_fokker_planck_with_both_noises() {
         marginal.cells[i + 1] = row.iter().sum();
     }
     // Mass outside of the bins, on whichever side, as one.
-    let outside = (solution.estimate.masses.cells[0] - (1.0 - masses.total())).abs();
+    let tails: f64 = masses.tails().iter().sum();
+    let outside = (solution.estimate.masses.cells[0] - tails).abs();
     let tv = 0.5 * outside + inside_distance(&marginal, masses);
     println!(
         "plane against line: {tv:.1e}, stated {:.1e}",
