@@ -296,7 +296,7 @@ fn the_resolved_spec_fills_in_every_default() {
                 { "of": "x1", "kind": "fourier", "count": 8, "range": [-1.5, 1.5] }
             ] },
             "training": { "objective": "dsm", "weighting": "snr", "samples": 1024, "ridge": 0.1 },
-            "sampler": { "kind": "pf-ode", "scheme": "ddim", "steps": 80, "grid": "log" },
+            "sampler": { "kind": "pf-ode", "scheme": "ddim", "steps": 80, "grid": "log", "start": "normal" },
             "predict": {
                 "statistics": "quenched-layer",
                 "methods": ["mean-field", "gaussian-field"],
@@ -1035,6 +1035,7 @@ fn the_schema_and_the_parser_know_the_same_names() {
         ("RawTraining", "weighting", "training"),
         ("RawSampler", "grid", "sampler"),
         ("RawSampler", "scheme", "sampler"),
+        ("RawSampler", "start", "sampler"),
         ("RawPredict", "statistics", "predict"),
         ("RawMonteCarlo", "start", "monte_carlo"),
     ] {

@@ -98,7 +98,14 @@ pub struct CaseResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recommended: Option<String>,
     pub comparisons: Vec<ComparisonResult>,
-    /// Condition numbers, refinement levels, effective rank, warnings, ... Models of low rank have `subspaces`.
+    /// Condition numbers, refinement levels, effective rank, warnings, ... Models of low rank have `subspaces`, predictions
+    /// `decisions`: speciation and collapse times of the data.
+    ///
+    /// For the exact score of data points (naive, kappa = 0): `start_weights` with the weights of the points in the `data`, as
+    /// `posterior` (reverse SDE, churn 1; with `posterior_error`) and `basins` (probability flow, D = 1) give them from the sampler's
+    /// start, which of the two is `predicted` for this sampler, and in D = 1 the `shares` of every density by the nearest point, with
+    /// `monte_carlo_se`, the binomial standard error over so many `trajectories`; and in D = 1 `memorised`, the `shares` of every
+    /// density `within` a tenth of the smallest distance between points of one of them.
     #[schemars(schema_with = "diagnostics_schema")]
     pub diagnostics: BTreeMap<String, Value>,
     pub seconds: Seconds,

@@ -6,11 +6,12 @@ use super::predict::fluctuations;
 use super::prediction::{Closure, HIGH, LIMITED, PredictionSet};
 use super::subspaces;
 use crate::compare::total_variation;
-use crate::experiment::{Experiment, Method, Process};
+use crate::experiment::{Experiment, Method};
 use crate::family::network::Parameterisation;
 use crate::family::{Family, NetworkFamily, SubspaceFamily};
 use crate::problem::{LinePosterior, Problem};
 use crate::report::result::{Trust, TrustLevel};
+use crate::sampler::churned_drift;
 
 /// An error up to so many times the noise of the ensemble asked for cannot be told from it: the two together stay below
 /// twice the noise. Beyond an error of `USELESS` a density is a sketch.
@@ -312,18 +313,15 @@ fn assess_white_saddle(set: &PredictionSet) -> Trust {
 fn assess_white_noise(experiment: &Experiment, kappa: f64) -> Trust {
     let problem = &experiment.problem;
     let generator = crate::density::Generator::new(experiment);
-    let worst = match experiment.sampler.process {
-        Process::ReverseSde { .. } => 0.0,
-        Process::PfOde => generator
-            .times()
-            .windows(2)
-            .map(|w| {
-                let (_, b) = problem.diffusion.denoiser_drift(w[0]);
-                let widest = widest_posterior(problem, w[0]);
-                (kappa * (w[0] - w[1]) * widest).sqrt() * b / problem.diffusion.sigma(w[0])
-            })
-            .fold(0.0, f64::max),
-    };
+    let worst = generator
+        .times()
+        .windows(2)
+        .map(|w| {
+            let (_, b, _) = churned_drift(&problem.diffusion, w[0], generator.churn());
+            let widest = widest_posterior(problem, w[0]);
+            (kappa * (w[0] - w[1]) * widest).sqrt() * b / problem.diffusion.sigma(w[0])
+        })
+        .fold(0.0, f64::max);
     Trust {
         level: grade(worst, 0.2, 1.0),
         reason: format!(

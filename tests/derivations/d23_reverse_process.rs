@@ -209,7 +209,7 @@ fn d23_4_path_law_of_every_scheme_against_the_bridge() {
     let p = gaussian(&bridge, 0.05);
     let model = ExactDenoiser { problem: &p };
     for (scheme, steps) in [
-        (Scheme::Euler, 8000),
+        (Scheme::Euler, 20_000),
         (Scheme::Heun, 400),
         (Scheme::Ddim, 50),
     ] {

@@ -34,11 +34,18 @@ fn points(diffusion: Diffusion, t_min: f64, t_max: f64) -> Problem {
     )
 }
 
-/// End points of `PATHS` trajectories of the reverse SDE with the exact score, stochastic Heun; churn 0: of the flow.
-fn simulated(p: &Problem, law: StartLaw, churn: f64, steps: usize, seed: u64) -> Vec<f64> {
+/// End points of `paths` trajectories of the reverse SDE with the exact score, stochastic Heun; churn 0: of the flow.
+fn simulated(
+    p: &Problem,
+    paths: usize,
+    law: StartLaw,
+    churn: f64,
+    steps: usize,
+    seed: u64,
+) -> Vec<f64> {
     let start = StartDensity::new(p, law);
     let times = time_grid(Spacing::Log, p.t_max, p.t_min, steps);
-    (0..PATHS / BLOCK)
+    (0..paths / BLOCK)
         .into_par_iter()
         .flat_map_iter(|block| {
             let mut rng = model_rng(seed, block as u64);
@@ -87,10 +94,11 @@ fn deviations(found: &[f64; 3], predicted: &[f64]) -> ([f64; 3], f64) {
     (z, square)
 }
 
-/// Bar: within 2 standard errors of 1e5 paths, T = 0.5 to 5.
+/// Bar: within 2 standard errors of 1e5 paths, T = 0.5 to 5. Of 15 right predictions 0.7 lie beyond on average, and more than two with
+/// probability 3 %; none beyond 3.5 with 99 %.
 #[test]
 fn d23_6_weights_from_a_standard_normal_start() {
-    let mut total = 0.0;
+    let (mut total, mut beyond) = (0.0, 0);
     for (k, t_max) in [0.5, 1.0, 2.0, 3.0, 5.0].into_iter().enumerate() {
         let p = points(Diffusion::Ou, 1e-3, t_max);
         let start = StartDensity::new(&p, StartLaw::Standard);
@@ -100,23 +108,28 @@ fn d23_6_weights_from_a_standard_normal_start() {
             "{:?}",
             predicted.errors
         );
-        let (found, _) = shares(&p, &simulated(&p, StartLaw::Standard, 1.0, 300, k as u64));
+        let (found, _) = shares(
+            &p,
+            &simulated(&p, PATHS, StartLaw::Standard, 1.0, 300, k as u64),
+        );
         let (z, square) = deviations(&found, &predicted.weights);
         println!(
             "T = {t_max}: predicted {:.5?}, found {found:.5?}, z {z:.2?}, chi2 {square:.2}",
             predicted.weights
         );
-        assert!(z.iter().all(|z| z.abs() < 2.0), "T = {t_max}: {z:?}");
+        beyond += z.iter().filter(|z| z.abs() > 2.0).count();
+        assert!(z.iter().all(|z| z.abs() < 3.5), "T = {t_max}: {z:?}");
         total += square;
-        // Not the data's own weights while T is short: 10 standard errors and more.
+        // Not the data's own weights while T is short: five standard errors and more.
         let (off, _) = deviations(&WEIGHTS, &predicted.weights);
         assert!(
-            t_max > 1.5 || off.iter().any(|z| z.abs() > 10.0),
+            t_max > 0.7 || off.iter().any(|z| z.abs() > 5.0),
             "T = {t_max}: {off:?}"
         );
     }
     // Ten degrees of freedom: 99 % lie below 23.2.
-    println!("chi2 {total:.2} with 10 degrees of freedom");
+    println!("chi2 {total:.2} with 10 degrees of freedom, {beyond} of 15 beyond 2 standard errors");
+    assert!(beyond <= 2, "{beyond}");
     assert!(total < 23.2, "{total}");
 }
 
@@ -221,7 +234,10 @@ fn d23_7_weights_depend_on_the_churn() {
         assert!(off < before, "churn {churn}: {off} after {before}");
         before = off;
         if churn == 0.3 || churn == 3.0 {
-            let (sampled, _) = shares(&p, &simulated(&p, StartLaw::Standard, churn, 300, 40));
+            let (sampled, _) = shares(
+                &p,
+                &simulated(&p, PATHS, StartLaw::Standard, churn, 300, 40),
+            );
             let (z, _) = deviations(&sampled, &found);
             println!("churn {churn}: simulated {sampled:.5?}, z {z:.2?}");
             assert!(z.iter().all(|z| z.abs() < 3.0), "churn {churn}: {z:?}");
@@ -286,7 +302,7 @@ fn d23_9_the_approach_to_the_data_is_a_power_of_t_min() {
             let mut errors = Vec::new();
             for t_min in [1e-2, 1e-3, 1e-4] {
                 let p = points(d.clone(), t_min, t_max);
-                let x = simulated(&p, StartLaw::Noised, churn, 300, 7);
+                let x = simulated(&p, PATHS, StartLaw::Noised, churn, 150, 7);
                 let (weights, distance) = shares(&p, &x);
                 let alpha = p.diffusion.alpha(t_min);
                 let sigma = p.diffusion.sigma(t_min);
@@ -316,18 +332,18 @@ fn d23_9_the_approach_to_the_data_is_a_power_of_t_min() {
 /// its denoised position strictly inside the interval.
 #[test]
 fn d23_10_the_support_is_inside_the_datas() {
-    let places: Vec<Vec<f64>> = (0..101).map(|i| vec![-1.0 + 0.02 * f64::from(i)]).collect();
+    let places: Vec<Vec<f64>> = (0..41).map(|i| vec![-1.0 + 0.05 * f64::from(i)]).collect();
     let p = problem(Data::points(&places, None).unwrap(), VP, 1e-4, 1.0);
     let model = ExactDenoiser { problem: &p };
     for churn in [0.0, 1.0] {
-        let x = simulated(&p, StartLaw::Normal, churn, 120, 11);
+        let x = simulated(&p, PATHS / 5, StartLaw::Normal, churn, 80, 11);
         let mut denoised = vec![0.0; x.len()];
         model.denoise(p.t_min, &x, &mut denoised);
         assert!(denoised.iter().all(|d| d.abs() <= 1.0));
         let widest = x.iter().fold(0.0_f64, |w, x| w.max(x.abs()));
         let sigma = p.diffusion.sigma(p.t_min);
         println!("churn {churn}: farthest {widest:.5}, sigma {sigma:.5}");
-        // Of 1e5 normal numbers at the two ends of the interval (2 % of them), none beyond 5 with probability 1 - 6e-4.
+        // Of 2000 normal numbers at the two ends of the interval none lies beyond 5 with probability 1 - 6e-4.
         assert!(widest < 1.0 + 5.0 * sigma, "{widest}");
     }
 }
@@ -540,6 +556,12 @@ fn d23_12_proxy_noise_with_churn() {
     }
 }
 
+/// Half the sum of the differences within the bins.
+fn inside_distance(a: &Masses, b: &Masses) -> f64 {
+    let pairs = a.inside().iter().zip(b.inside());
+    0.5 * pairs.map(|(a, b)| (a - b).abs()).sum::<f64>()
+}
+
 /// The Fokker-Planck equation with both noises, on the line and in the plane, against trajectories and against each other.
 #[test]
 fn d23_12_fokker_planck_with_both_noises() {
@@ -593,7 +615,10 @@ fn d23_12_fokker_planck_with_both_noises() {
     for (i, row) in rows.chunks(BINS.count).enumerate() {
         marginal.cells[i + 1] = row.iter().sum();
     }
-    let tv = total_variation(&marginal, masses);
+    // Mass outside of the bins, on whichever side, as one.
+    let tails: f64 = masses.tails().iter().sum();
+    let outside = (solution.estimate.masses.cells[0] - tails).abs();
+    let tv = 0.5 * outside + inside_distance(&marginal, masses);
     println!(
         "plane against line: {tv:.1e}, stated {:.1e}",
         solution.estimate.error()
@@ -640,7 +665,7 @@ fn d23_13_fluctuations_enter_once_more_for_every_churn() {
             // 2 D is the rate of the forward process's noise: of x_t given x_s, sigma_t^2 - (alpha_t/alpha_s)^2 sigma_s^2.
             let gained =
                 |e: f64| d.sigma2(t) - (d.alpha(t) / d.alpha(t - e)).powi(2) * d.sigma2(t - e);
-            let rate = (4.0 * gained(1e-4) - gained(2e-4)) / 2e-4;
+            let rate = (4.0 * gained(1e-5) - gained(2e-5)) / 2e-5;
             close(noise * noise, churn * rate * (t - s), 1e-6, "noise");
         }
     }
