@@ -19,11 +19,11 @@
 //! | [`readout`] | what is read off clouds of points in D >= 2: projections, moments, distances from the training points, filling of segments |
 //! | [`experiment`] | one resolved case: a problem, a family, a sampler, what to predict and to train |
 //! | [`sampler`] | time grids, one-step schemes of the PF-ODE and their tangents, the reverse SDE |
-//! | [`statistics`] | mean and covariance of the trained weights (sandwich, deterministic equivalent, gradient flow of kernel machines), the quenched layer, the sum over samples with its cumulants, the V-kernel as an operator |
+//! | [`statistics`] | mean and covariance of the trained weights (sandwich, deterministic equivalent, gradient flow of kernel machines), the quenched layer, the sum over samples with its cumulants, the V-kernel as an operator; how many points determine subspaces, and their fluctuations |
 //! | [`action`] | the discretised path integral: one action in three forms with exact derivatives; white noise with its extremals |
 //! | [`compare`] | distances between densities, their noise floors, agreement of bands, gap mass |
 //! | [`density`] | the solvers: mean-field, semiclassical with loop corrections, saddle (linear families and white noise), gaussian-field (with or without a layer), sample-sum, fokker-planck (line and plane), clouds of trajectories in D >= 2 |
-//! | [`monte_carlo`] | ensembles of trained models, sampled; networks trained by gradient descent, batches and Adam, and how lazy they are; subspaces learned by clustering and by descent |
+//! | [`monte_carlo`] | ensembles of trained models, sampled; networks trained by gradient descent, batches and Adam, and how lazy they are; subspaces learned by clustering and by descent on the Stiefel manifold |
 //! | [`spec`] | the input edge: spec files, overrides, sweeps, and their errors |
 //! | [`mod@derive`] | the formulas behind one experiment, as text, LaTeX and SymPy |
 //! | [`report`] | the output edge: result files, the table, the figures |

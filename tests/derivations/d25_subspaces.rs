@@ -1,12 +1,11 @@
-//! derivations/25-subspaces.md: the low-rank denoiser, its loss, and how it is trained.
+//! derivations/25-subspaces.md: the low-rank denoiser, its loss with its gradient, angles and distances.
 
 use nalgebra::{DMatrix, DVector};
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use vkernel::family::{Assignment, Denoiser, LowRank, LowRankDenoiser, LowRankError};
 use vkernel::monte_carlo::subspace::{
-    Arrangement, Cell, Descent, DsmLoss, DsmNoise, Learner, Method, Mixture, Objective, RECOVERED,
-    Sizes, Starts, k_subspaces, minimise, rates,
+    Descent, DsmLoss, DsmNoise, Learner, Method, Mixture, Objective, Starts,
 };
 use vkernel::numerics::assignment::assign;
 use vkernel::numerics::random::stream;
@@ -22,7 +21,7 @@ pub fn normal<R: Rng>(rng: &mut R, rows: usize, columns: usize) -> DMatrix<f64> 
     DMatrix::from_fn(rows, columns, |_, _| rng.sample(StandardNormal))
 }
 
-fn bases<R: Rng>(rng: &mut R, n: usize, ranks: &[usize]) -> Vec<DMatrix<f64>> {
+pub fn bases<R: Rng>(rng: &mut R, n: usize, ranks: &[usize]) -> Vec<DMatrix<f64>> {
     ranks.iter().map(|d| random_basis(rng, n, *d)).collect()
 }
 
@@ -167,7 +166,7 @@ fn low_rank_mixtures_are_checked() {
 }
 
 /// Time nodes and their weights.
-fn noise(times: &[(f64, f64)], pairs: usize) -> DsmNoise {
+pub fn noise(times: &[(f64, f64)], pairs: usize) -> DsmNoise {
     DsmNoise {
         times: times.to_vec(),
         pairs,
@@ -388,97 +387,6 @@ fn d25_5_gradient_by_finite_differences() {
                 "gradient",
             );
         }
-    }
-}
-
-fn cell(rank: usize, classes: usize, size: usize) -> Cell {
-    Cell {
-        ambient: 24,
-        rank,
-        classes,
-        sizes: Sizes::Equal(size),
-        noise: 0.0,
-        arrangement: Arrangement::Random,
-    }
-}
-
-#[test]
-fn d25_6_small_noise_is_clustering() {
-    let mut rng = stream(25, 10);
-    let data = cell(3, 3, 9).draw(&mut rng).unwrap();
-    let clustered = k_subspaces(&data.points, bases(&mut rng, 24, &[3, 3, 3])).unwrap();
-    let mean = data.points.norm_squared() / 27.0;
-    for assignment in [Assignment::Soft, Assignment::Sharp] {
-        let mixture = Mixture {
-            ranks: &[3, 3, 3],
-            weights: &[1.0, 1.0, 1.0],
-            assignment,
-        };
-        let sigma = 1e-3;
-        let setting = noise(&[(sigma, 1.0)], 24);
-        let loss = DsmLoss::new(&data.points, &Diffusion::Edm, mixture, &setting, &mut rng);
-        let c = 1.0 / (1.0 + sigma * sigma);
-        let expected =
-            mean + 3.0 * (c * sigma).powi(2) - c * (2.0 - c) * (mean - clustered.residual / 27.0);
-        let found = loss.evaluate(&join(&clustered.bases)).0;
-        close(found, expected, 1e-12, "loss");
-        // At the clusters' subspaces nothing pulls: the bases are stationary for both.
-        let descent = Descent {
-            tolerance: 1e-9,
-            steps: 1,
-        };
-        assert!(minimise(&loss, &clustered.bases, descent).converged);
-    }
-    // Every round lowers the residual, which is what is left outside the subspaces.
-    let outside = |bases: &[DMatrix<f64>]| -> f64 {
-        let all = data.points.column_iter();
-        all.map(|x| {
-            let squares = bases
-                .iter()
-                .map(|u| (x - u * (u.transpose() * x)).norm_squared());
-            squares.fold(f64::INFINITY, f64::min)
-        })
-        .sum()
-    };
-    close(
-        clustered.residual,
-        outside(&clustered.bases),
-        1e-12,
-        "residual",
-    );
-    assert!(clustered.settled && clustered.residual < outside(&data.bases.clone()) + mean * 27.0);
-}
-
-#[test]
-fn d25_6_descent_and_clustering_agree() {
-    for (classes, rank, size) in [(2, 3, 6), (3, 2, 5)] {
-        let starts = Starts {
-            spectral: true,
-            random: 1,
-        };
-        let method = Method::Gradient {
-            diffusion: Diffusion::Edm,
-            noise: noise(&[(0.1, 1.0)], 6),
-            descent: Descent {
-                tolerance: 1e-5,
-                steps: 200,
-            },
-        };
-        let learners = [
-            Learner::equal(classes, rank, starts, Method::KSubspaces),
-            Learner::equal(classes, rank, starts, method),
-        ];
-        let cell = cell(rank, classes, size);
-        let found = rates(&cell, &learners, RECOVERED, 20, 3).unwrap();
-        println!("K = {classes}: {:?}", found);
-        assert!(found[0].recovered >= 0.95 && found[1].agrees >= 0.95);
-        // The same bits on one thread.
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(1)
-            .build()
-            .unwrap();
-        let alone = pool.install(|| rates(&cell, &learners, RECOVERED, 20, 3).unwrap());
-        assert_eq!(found, alone);
     }
 }
 

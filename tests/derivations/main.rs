@@ -21,6 +21,7 @@ mod d21_networks;
 mod d22_dataset;
 mod d22_kernel_machines;
 mod d24_low_rank_mixtures;
+mod d25_clustering;
 mod d25_subspaces;
 mod d25_transition;
 mod d2_dsm_target;

@@ -18,5 +18,6 @@ mod reverse_sde;
 mod saddle;
 mod schemes;
 mod statistics;
+mod subspaces;
 mod trained;
 mod v_kernel;
