@@ -567,7 +567,6 @@ fn names() {
             "not a name",
             base_with("scheme = \"ddim\"", "scheme = \"runge-kutta\""),
         ),
-        ("planned data", data("kind = \"low-rank-mixture\"\n")),
         (
             "diffusion without alpha",
             base_with("kind = \"vp\"", "kind = \"expression\"").replace("beta_min = 0.1\n", ""),
@@ -575,10 +574,6 @@ fn names() {
         (
             "diffusion with keys of another kind",
             base_with("kind = \"vp\"", "kind = \"expression\"\nalpha = \"1\""),
-        ),
-        (
-            "planned model",
-            base_with("kind = \"linear\"", "kind = \"low-rank\""),
         ),
         (
             "a set of all coordinates on the line",

@@ -330,12 +330,6 @@ const ALLOWED: &[(&str, &str)] = &[
     ),
 ];
 
-/// Names that the documentation uses and this version does not have, by the pattern they stand at.
-const PLANNED: &[(&str, &str)] = &[
-    ("data.kind", "low-rank-mixture"),
-    ("model.kind", "low-rank"),
-];
-
 /// What the field at `path` may hold.
 pub(super) fn allowed_for(path: &FieldPath) -> Option<&'static str> {
     let pattern = path.pattern();
@@ -436,11 +430,6 @@ fn wrong_value(tree: &Value, path: FieldPath, message: &str) -> Fault {
     let mut allowed = allowed.to_owned();
     let found = path.get(tree).and_then(Value::as_str);
     if let Some(name) = found {
-        let pattern = path.pattern();
-        if PLANNED.contains(&(&pattern, name)) {
-            return Fault::at(path, format!("{name:?}, which this version does not have"))
-                .allowed(allowed);
-        }
         let names: Vec<&str> = allowed.split('"').skip(1).step_by(2).collect();
         if let Some(close) = closest(name, &names)
             && allowed.starts_with('"')

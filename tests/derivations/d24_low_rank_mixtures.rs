@@ -345,7 +345,27 @@ fn d24_6_moments_and_principal_axes_of_the_data() {
     assert!((along - component.covariance()[(5, 5)]).abs() < 1e-14);
 }
 
-/// Score and posterior weights at 10^4 points in 4096 dimensions, ten subspaces of dimension 8: the bar is 5 s.
+/// Seconds that this thread has computed, where the system tells (in hundredths), else wall-clock ones.
+fn thread_seconds(started: std::time::Instant) -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap_or_default();
+    // After the name in brackets: user and system time are fields 14 and 15.
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
+    let ticks: Vec<f64> = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|f| f.parse().ok())
+        .collect();
+    match ticks[..] {
+        [user, system] => (user + system) / 100.0,
+        _ => started.elapsed().as_secs_f64(),
+    }
+}
+
+/// Score and posterior weights at 10^4 points in 4096 dimensions, ten subspaces of dimension 8, on one thread: the bar is 5 s.
 #[test]
 #[ignore = "a measurement"]
 fn d24_4_cost_in_4096_dimensions() {
@@ -356,10 +376,12 @@ fn d24_4_cost_in_4096_dimensions() {
         let x = positions(&problem, t, n, 102);
         let (mut score, mut shares) = (vec![0.0; x.len()], vec![0.0; 10 * n]);
         let started = std::time::Instant::now();
+        let before = thread_seconds(started);
         let posterior = LowRankPosterior::new(&problem, t);
         posterior.score(&x, &mut score, &mut shares);
-        let seconds = started.elapsed().as_secs_f64();
-        eprintln!("t = {t}: {seconds:.2} s on one thread");
-        assert!(seconds < 5.0, "{seconds}");
+        let computed = thread_seconds(started) - before;
+        let wall = started.elapsed().as_secs_f64();
+        eprintln!("t = {t}: {computed:.2} s computed, {wall:.2} s of wall-clock time");
+        assert!(computed < 5.0, "{computed}");
     }
 }

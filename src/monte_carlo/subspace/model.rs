@@ -18,7 +18,7 @@ const DESCENT: Descent = Descent {
 /// Points up to which the spectral start is tried: it takes time N^3.
 const MOST_SPECTRAL: usize = 600;
 /// Random starts of the fit to the whole data, and the points that stand for data which are no points.
-const LIMIT_STARTS: usize = 16;
+const LIMIT_STARTS: usize = 4;
 const LIMIT_POINTS: usize = 4096;
 /// Seed of that fit: it is part of the estimator, not of the experiment.
 const LIMIT_SEED: u64 = 0x5eed_5b5b;
@@ -46,9 +46,16 @@ impl<'a> SubspaceTrainer<'a> {
             ranks: family.ranks.clone(),
             weights: family.weights.clone(),
             assignment: family.assignment,
-            starts: Starts {
-                spectral: points <= MOST_SPECTRAL,
-                random: protocol.restarts,
+            starts: match (protocol.fit, family.ranks.len()) {
+                // Every start ends in the leading singular subspace.
+                (SubspaceFit::KSubspaces, 1) => Starts {
+                    spectral: false,
+                    random: 1,
+                },
+                _ => Starts {
+                    spectral: points <= MOST_SPECTRAL,
+                    random: protocol.restarts,
+                },
             },
             method: match protocol.fit {
                 SubspaceFit::KSubspaces => Method::KSubspaces,

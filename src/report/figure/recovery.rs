@@ -33,6 +33,8 @@ const BOTTOM: f64 = 250.0;
 /// Strokes of the predicted line and of the light rim that keeps it visible on dark cells.
 const STROKE: f64 = 12.0;
 const RIM: f64 = 22.0;
+/// Strokes and gaps of the line on which every subspace has as many points as dimensions.
+const DASHES: [f64; 2] = [40.0, 30.0];
 /// Where the predicted line runs: half of the models.
 const HALF: f64 = 0.5;
 
@@ -122,6 +124,7 @@ impl<'a> Keys<'a> {
                     name: names.collect::<Vec<_>>().join(", "),
                     recovered: vec![None; self.x.1.len() * self.y.1.len()],
                     predicted: vec![None; self.x.1.len() * self.y.1.len()],
+                    spanned: vec![None; self.x.1.len() * self.y.1.len()],
                 };
                 for (case, recovery) in cells.iter().filter(|(case, _)| of(case) == *values) {
                     let Some(place) = self.place(case) else {
@@ -130,6 +133,7 @@ impl<'a> Keys<'a> {
                     panel.recovered[place] = Some(recovery.recovered);
                     let predicted = recovery.predicted.as_ref();
                     panel.predicted[place] = predicted.and_then(|p| p.recovered.or(p.spanned));
+                    panel.spanned[place] = predicted.and_then(|p| p.spanned);
                 }
                 panel
             })
@@ -158,26 +162,25 @@ struct Panel {
     name: String,
     recovered: Vec<Option<f64>>,
     predicted: Vec<Option<f64>>,
+    spanned: Vec<Option<f64>>,
 }
 
-impl Panel {
-    /// Sides of cells between which the prediction crosses one half, as segments between corners (indices of edges).
-    fn predicted_line(&self, columns: usize, rows: usize) -> Vec<[(usize, usize); 2]> {
-        let above = |i: usize, j: usize| Some(self.predicted[i * rows + j]? >= HALF);
-        let mut sides = Vec::new();
-        for i in 0..columns {
-            for j in 0..rows {
-                let own = above(i, j);
-                if i + 1 < columns && differs(own, above(i + 1, j)) {
-                    sides.push([(i + 1, j), (i + 1, j + 1)]);
-                }
-                if j + 1 < rows && differs(own, above(i, j + 1)) {
-                    sides.push([(i, j + 1), (i + 1, j + 1)]);
-                }
+/// Sides of cells between which a prediction crosses one half, as segments between corners (indices of edges).
+fn crossing(cells: &[Option<f64>], columns: usize, rows: usize) -> Vec<[(usize, usize); 2]> {
+    let above = |i: usize, j: usize| Some(cells[i * rows + j]? >= HALF);
+    let mut sides = Vec::new();
+    for i in 0..columns {
+        for j in 0..rows {
+            let own = above(i, j);
+            if i + 1 < columns && differs(own, above(i + 1, j)) {
+                sides.push([(i + 1, j), (i + 1, j + 1)]);
+            }
+            if j + 1 < rows && differs(own, above(i, j + 1)) {
+                sides.push([(i, j + 1), (i + 1, j + 1)]);
             }
         }
-        sides
     }
+    sides
 }
 
 fn differs(a: Option<bool>, b: Option<bool>) -> bool {
@@ -193,7 +196,7 @@ fn page(keys: &Keys<'_>, panels: &[Panel], title: &str) -> Result<Scene, FigureE
     let bottom = TOP + rows as f64 * (height + ROW_GAP) - ROW_GAP;
     let width = right + BAR_GAP + BAR + MARGIN;
     let mut scene = Scene::new(width, bottom + BOTTOM);
-    let what = "share of trained models that recover the subspaces; black: predicted, half of them";
+    let what = "share of trained models that recover the subspaces; black: predicted, half of them; dashed: as many points in each as dimensions";
     scene.text(plain(
         title.to_owned(),
         (LEFT, 105.0),
@@ -271,11 +274,14 @@ fn line(
     (columns, rows): (usize, usize),
     edges: &[Vec<f64>; 2],
 ) {
-    let sides = panel.predicted_line(columns, rows);
+    let place = |(i, j): (usize, usize)| frame.at(edges[0][i], edges[1][j]);
+    for side in crossing(&panel.spanned, columns, rows) {
+        scene.line(&side.map(place), WHITE, STROKE, &DASHES);
+    }
+    let sides = crossing(&panel.predicted, columns, rows);
     for (color, width) in [(WHITE, RIM), (INK, STROKE)] {
         for side in &sides {
-            let ends = side.map(|(i, j)| frame.at(edges[0][i], edges[1][j]));
-            scene.line(&ends, color, width, &[]);
+            scene.line(&side.map(place), color, width, &[]);
         }
     }
 }
@@ -287,21 +293,11 @@ mod tests {
     #[test]
     fn the_line_runs_between_cells_on_either_side_of_one_half() {
         // Three columns and two rows; recovered from the second column on in the first row, from the third in the second.
-        let share = |v: f64| Some(v);
-        let panel = Panel {
-            name: String::new(),
-            recovered: vec![None; 6],
-            predicted: [0.0, 0.0, 1.0, 0.2, 1.0, 0.7].map(share).to_vec(),
-        };
-        let sides = panel.predicted_line(3, 2);
+        let sides = crossing(&[0.0, 0.0, 1.0, 0.2, 1.0, 0.7].map(Some), 3, 2);
         assert_eq!(
             sides,
             [[(1, 0), (1, 1)], [(1, 1), (2, 1)], [(2, 1), (2, 2)],]
         );
-        let none = Panel {
-            predicted: vec![None; 6],
-            ..panel
-        };
-        assert!(none.predicted_line(3, 2).is_empty());
+        assert!(crossing(&[None; 6], 3, 2).is_empty());
     }
 }
