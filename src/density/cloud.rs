@@ -19,8 +19,13 @@ pub(super) const CLOUDS: u64 = 16;
 pub(super) const CLOUD_POINTS: usize = 1 << 14;
 
 /// Most coordinates of a cloud that are held at once, and the fewest points of one.
-const COORDINATES: usize = 1 << 23;
+const COORDINATES: usize = 1 << 21;
 const FEWEST_POINTS: usize = 512;
+
+/// Points of each cloud in so many dimensions.
+fn most_points(dim: usize) -> usize {
+    CLOUD_POINTS.min((COORDINATES / dim).max(FEWEST_POINTS))
+}
 
 /// N(0, sigma_T^2 I) carried through one denoiser: as [`super::mean_field`] on the line. `points` bounds the size of each
 /// cloud where the denoiser is costly.
@@ -33,7 +38,7 @@ pub fn cloud_density<M: Denoiser>(
     let generator = generator
         .clone()
         .with_start(Start::Stratified)
-        .with_particles(points.min(CLOUD_POINTS));
+        .with_particles(points.min(most_points(generator.readout.dim())));
     average(&generator.readout, |i| {
         generator.generate(model, &mut stream(seed, i))
     })
@@ -48,7 +53,7 @@ pub fn noised_cloud(
 ) -> Result<Ensemble, DensityError> {
     let dim = problem.dim();
     let (alpha, sigma) = (problem.diffusion.alpha(t), problem.diffusion.sigma(t));
-    let points = CLOUD_POINTS.min((COORDINATES / dim).max(FEWEST_POINTS));
+    let points = most_points(dim);
     average(readout, |i| {
         let sequence = ScrambledSobol::new(&mut stream(seed, i));
         let mut x = vec![0.0; dim * points];
