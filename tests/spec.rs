@@ -1011,7 +1011,7 @@ fn the_schema_refuses_what_is_refused() {
         ("/training/samples", json!(0)),
         ("/training/samples", json!(1.5)),
         ("/training/weighting", json!("expressions")),
-        ("/model/kind", json!("low-rank")),
+        ("/model/kind", json!("high-rank")),
         ("/model/features", json!([])),
         ("/model/features/0/range", json!([1, 2, 3])),
         ("/predict/methods", json!(["saddles"])),

@@ -19,11 +19,11 @@ pub(super) const CLOUDS: u64 = 16;
 pub(super) const CLOUD_POINTS: usize = 1 << 14;
 
 /// Most coordinates of a cloud that are held at once, and the fewest points of one.
-const COORDINATES: usize = 1 << 23;
+const COORDINATES: usize = 1 << 21;
 const FEWEST_POINTS: usize = 512;
 
-/// Points of a cloud in D dimensions.
-fn cloud_points(dim: usize) -> usize {
+/// Points of each cloud in so many dimensions.
+fn most_points(dim: usize) -> usize {
     CLOUD_POINTS.min((COORDINATES / dim).max(FEWEST_POINTS))
 }
 
@@ -38,7 +38,7 @@ pub fn cloud_density<M: Denoiser>(
     let generator = generator
         .clone()
         .with_start(Start::Stratified)
-        .with_particles(points.min(CLOUD_POINTS));
+        .with_particles(points.min(most_points(generator.readout.dim())));
     average(&generator.readout, |i| {
         generator.generate(model, &mut stream(seed, i))
     })
@@ -53,7 +53,7 @@ pub fn noised_cloud(
 ) -> Result<Ensemble, DensityError> {
     let dim = problem.dim();
     let (alpha, sigma) = (problem.diffusion.alpha(t), problem.diffusion.sigma(t));
-    let points = cloud_points(dim);
+    let points = most_points(dim);
     average(readout, |i| {
         let sequence = ScrambledSobol::new(&mut stream(seed, i));
         let mut x = vec![0.0; dim * points];
@@ -82,7 +82,7 @@ pub fn mapped_cloud(
     let generator = generator
         .clone()
         .with_start(Start::Stratified)
-        .with_particles(cloud_points(generator.readout.dim()));
+        .with_particles(most_points(generator.readout.dim()));
     average(&generator.readout, |i| {
         let moved = generator.read_blocks(&mut stream(seed, i), |x, _| {
             map(x);

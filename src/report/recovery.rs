@@ -47,8 +47,8 @@ pub struct Recovery {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PredictedRecovery {
-    /// Probability that the points determine the subspaces: N_k >= d_k, and of two subspaces of one rank one needs a point more. Equal
-    /// ranks only.
+    /// Probability that the subspaces are recovered. Without noise that the points determine them: N_k >= d_k, and of two subspaces of
+    /// one rank one needs a point more. With noise that they also lie close enough, to first order in the noise. Equal ranks only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1))]
     pub recovered: Option<f64>,
@@ -58,7 +58,10 @@ pub struct PredictedRecovery {
     pub spanned: Option<f64>,
     /// |sin Theta|_F^2 by Gaussian fluctuations to first order in 1/N, mean over subspaces.
     pub squared_sines_first_order: f64,
-    /// The same in the limit of large n and N at a fixed ratio (spiked covariance).
+    /// The sum of the squared tangents to first order in the noise at any N_k >= d_k + 2, mean over subspaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub squared_tangents_small_noise: Option<f64>,
+    /// The same sines in the limit of large n and N at a fixed ratio (spiked covariance).
     pub squared_sines_spiked: f64,
 }
 

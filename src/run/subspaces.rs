@@ -28,6 +28,9 @@ const SAMPLED: usize = 8;
 const POINTS: usize = 512;
 /// Fresh points are drawn up to so many times to find some outside the training set.
 const ATTEMPTS: usize = 20;
+/// Draws from the law of learned subspaces, and their seed: they are part of the prediction, not of the experiment.
+const TANGENTS: u64 = 1000;
+const TANGENT_SEED: u64 = 0x5eed_7a46;
 /// Streams of clusterings and of fresh points, far from those of the models.
 const CLUSTERINGS: u64 = 1 << 62;
 const FRESH: u64 = u64::MAX - 3;
@@ -227,11 +230,33 @@ pub(super) fn predicted(
         }
     };
     PredictedRecovery {
-        recovered,
+        recovered: recovered.map(|p| p * close_enough(fluctuations)),
         spanned,
+        squared_tangents_small_noise: fluctuations
+            .iter()
+            .map(SubspaceFluctuation::small_noise)
+            .sum::<Option<f64>>()
+            .map(|sum| sum / fluctuations.len() as f64),
         squared_sines_first_order: average(&SubspaceFluctuation::first_order),
         squared_sines_spiked: average(&SubspaceFluctuation::spiked),
     }
+}
+
+/// Probability that noise leaves all learned subspaces within the threshold of the true ones, by draws from their law.
+fn close_enough(fluctuations: &[SubspaceFluctuation]) -> f64 {
+    if fluctuations.iter().all(|f| f.noise == 0.0) {
+        return 1.0;
+    }
+    let largest = threshold(Some(fluctuations));
+    let within = |index: &u64| {
+        let mut rng = stream(TANGENT_SEED, *index);
+        fluctuations.iter().all(|f| {
+            // Without a tangent the subspace is not spanned: not close to anything.
+            let tangent = f.largest_tangent(&mut rng).ok().flatten();
+            tangent.is_some_and(|t| t / t.hypot(1.0) <= largest)
+        })
+    };
+    (0..TANGENTS).filter(within).count() as f64 / TANGENTS as f64
 }
 
 fn generated(outcomes: &[Outcome]) -> GeneratedDistances {

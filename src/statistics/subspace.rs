@@ -6,7 +6,7 @@ use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use statrs::distribution::{Binomial, Discrete};
 
-use crate::numerics::linalg::{multiply, orthonormal, view};
+use crate::numerics::linalg::{LinalgError, multiply, orthonormal, right_singular, view};
 
 /// Do so many points in general position on each of K subspaces of rank d, without noise, determine the subspaces? Every
 /// subspace needs d points, and of two subspaces one needs d + 1 where d > 1 (D25.7).
@@ -111,6 +111,38 @@ impl SubspaceFluctuation {
     /// N below which nothing of the subspace is recovered when n and N are large: n s^4.
     pub fn threshold(&self) -> f64 {
         self.ambient as f64 * self.noise.powi(4)
+    }
+
+    /// The tangent of the largest principal angle of one learned subspace, drawn from its law to first order in s at any N >= d: that
+    /// of the largest singular value of s G (A A^T)^(-1/2), G of (n - d) x d and A of d x N standard normal numbers, whose mean square
+    /// is (D25.12). `None` for fewer points.
+    ///
+    /// # Errors
+    /// When singular values do not converge.
+    pub fn largest_tangent<R: Rng + ?Sized>(
+        &self,
+        rng: &mut R,
+    ) -> Result<Option<f64>, LinalgError> {
+        let (n, d) = (self.ambient, self.rank);
+        let mut normals = |rows, columns| {
+            DMatrix::from_fn(rows, columns, |_, _| rng.sample::<f64, _>(StandardNormal))
+        };
+        let latent = normals(self.samples, d);
+        let outside = normals(n - d, d);
+        if self.samples < d {
+            return Ok(None);
+        }
+        if n == d {
+            return Ok(Some(0.0));
+        }
+        // With A^T = Q S V^T the law of G is that of G V: its columns are divided by S.
+        let (lengths, _) = right_singular(&latent)?;
+        let mut tangents = outside;
+        for (mut column, length) in tangents.column_iter_mut().zip(&lengths) {
+            column *= self.noise / length;
+        }
+        let (values, _) = right_singular(&tangents)?;
+        Ok(values.first().copied())
     }
 
     /// A learned basis drawn from the Gaussian fluctuation: U + U_perp A, orthonormalised. `basis` is U, n x d.

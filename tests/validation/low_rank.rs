@@ -195,6 +195,32 @@ fn noise_turns_the_learned_subspace_as_predicted() {
     assert_eq!(recovery.recovered, 1.0);
 }
 
+/// With few points the noise of each counts, and recovery up to the noise level is a matter of chance: of the smallest singular value
+/// of few latent vectors (D25.12).
+#[test]
+fn noise_makes_recovery_from_few_points_a_matter_of_chance() {
+    let text = transition("noise = 0.02", "", r#""training.per_subspace" = [4, 5, 7]"#)
+        .replace("models = 20", "models = 400");
+    let shares: Vec<(f64, f64)> = recoveries(&text)
+        .iter()
+        .map(|r| {
+            (
+                r.recovered,
+                r.predicted.as_ref().unwrap().recovered.unwrap(),
+            )
+        })
+        .collect();
+    for (measured, predicted) in &shares {
+        // 400 models and 1000 draws; the next order is s^2 (n - d), half a percent.
+        let error = (predicted * (1.0 - predicted) * (1.0 / 400.0 + 1.0 / 1000.0)).sqrt();
+        assert!(
+            (measured - predicted).abs() < 4.0 * error + 0.01,
+            "{shares:?}"
+        );
+    }
+    assert!(shares[0].1 < 0.5 && shares[2].1 > 0.5, "{shares:?}");
+}
+
 /// Off a subspace that is known the model's output vanishes, and DDIM multiplies what is there by sigma_s/sigma_t at every step: at
 /// the end it is sigma(t_min) times a standard normal vector. Along it every step is linear too.
 #[test]
