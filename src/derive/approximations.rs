@@ -93,7 +93,7 @@ fn solver(method: Method, experiment: &Experiment) -> &'static str {
             "White noise in continuous time (T9). Neglected are the sampler's finite steps: the noise comes as rare large jumps where the posterior is nearly certain, and the limit is approached as the square root of the step."
         }
         Method::GaussianScore => {
-            "The score of the Gaussian with the data's mean and covariance (Wang & Vastola, arXiv 2412.09726), its flow in closed form. Neglected are all other properties of the data, and the model."
+            "The score of the Gaussian with the data's mean and covariance (Wang and Vastola, arXiv 2412.09726), its flow in closed form. Neglected are all other properties of the data, and the model."
         }
         Method::SmoothedScore => {
             "The exact score averaged over a Gaussian neighbourhood of predict.smoothing times alpha (Scarvelis et al., arXiv 2310.12395). Neglected are the model and its training; the width is no result of theirs."
