@@ -114,8 +114,8 @@ impl SubspaceFluctuation {
     }
 
     /// The tangent of the largest principal angle of one learned subspace, drawn from its law to first order in s at any N >= d: that
-    /// of the largest singular value of s G (A A^T)^(-1/2), G of (n - d) x d and A of d x N standard normal numbers, whose mean square
-    /// is (D25.12). `None` for fewer points.
+    /// of the largest singular value of s G (A A^T)^(-1/2), G of (n - d) x d and A of d x N standard normal numbers (D24.7), whose
+    /// mean square is (D25.12). `None` for fewer points.
     ///
     /// # Errors
     /// When singular values do not converge.

@@ -5,9 +5,10 @@ use rand::RngExt;
 use rand_distr::StandardNormal;
 
 use vkernel::numerics::random::stream;
-use vkernel::numerics::subspace::random_basis;
+use vkernel::numerics::subspace::{leading_subspace, principal_sines, random_basis};
 use vkernel::problem::{CloudPosterior, Component, Data, Diffusion, LowRankPosterior, Problem};
 use vkernel::readout::principal_directions;
+use vkernel::statistics::SubspaceFluctuation;
 
 const VP: Diffusion = Diffusion::Vp {
     beta_min: 0.1,
@@ -384,4 +385,51 @@ fn d24_4_cost_in_4096_dimensions() {
         eprintln!("t = {t}: {computed:.2} s computed, {wall:.2} s of wall-clock time");
         assert!(computed < 5.0, "{computed}");
     }
+}
+
+/// Draws of the largest tangent: on lines a ratio of chi squares with a known mean, else against subspaces learned from points.
+#[test]
+fn d24_7_largest_tangent_of_a_subspace_learned_from_few_points() {
+    let law = |rank, samples, noise| SubspaceFluctuation {
+        ambient: 12,
+        rank,
+        noise,
+        samples,
+    };
+    let mut rng = stream(111, 0);
+    // d = 1: T^2 = s^2 chi^2_11/chi^2_12, of mean s^2 11/10 and variance 2 s^4 11 (11 + 10)/(10^2 8).
+    let n = 20_000;
+    let line = law(1, 12, 0.1);
+    let draws = (0..n).map(|_| line.largest_tangent(&mut rng).unwrap().unwrap().powi(2));
+    let mean = draws.sum::<f64>() / f64::from(n);
+    let error = 0.01 * (2.0 * 11.0 * 21.0 / 800.0 / f64::from(n)).sqrt();
+    assert!((mean - 0.011).abs() < 4.5 * error, "{mean}");
+    assert_eq!(law(3, 2, 0.1).largest_tangent(&mut rng), Ok(None));
+    // Medians of the logarithm: of the draws, and of subspaces learned at so little noise that the first order is all.
+    let (few, noise, trials) = (law(3, 4, 1e-6), 1e-6, 2000);
+    let truth = random_basis(&mut rng, 12, 3);
+    let mut drawn = Vec::new();
+    let mut learned = Vec::new();
+    for _ in 0..trials {
+        drawn.push(few.largest_tangent(&mut rng).unwrap().unwrap().ln());
+        let mut normal = |rows, columns| {
+            DMatrix::from_fn(rows, columns, |_, _| rng.sample::<f64, _>(StandardNormal))
+        };
+        let points = &truth * normal(3, 4) + normal(12, 4) * noise;
+        let found = leading_subspace(&points, 3).unwrap();
+        let sines = principal_sines(&found, &truth).unwrap();
+        learned.push(sines[2].ln());
+    }
+    for values in [&mut drawn, &mut learned] {
+        values.sort_by(f64::total_cmp);
+    }
+    // The median is uncertain by a quarter of the distance between the quantiles at 1/2 +- 1/sqrt(2000).
+    let at = |values: &[f64], share: f64| values[(share * 2000.0) as usize];
+    let step = 1.0 / 2000.0_f64.sqrt();
+    let error = 0.25 * (at(&drawn, 0.5 + step) - at(&drawn, 0.5 - step));
+    let gap = at(&drawn, 0.5) - at(&learned, 0.5);
+    assert!(
+        gap.abs() < 4.5 * std::f64::consts::SQRT_2 * error,
+        "{gap} {error}"
+    );
 }
