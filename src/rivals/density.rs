@@ -11,11 +11,11 @@ use crate::family::Denoiser;
 use crate::numerics::linalg;
 
 /// Evaluations of one component that a point of a cloud may cost, and the least points of a cloud.
-const EVALUATIONS: usize = 1 << 27;
+const EVALUATIONS: usize = 1 << 22;
 const FEWEST_POINTS: usize = 512;
 /// Components times nodes of the smoothed score's average in D >= 2, and the bounds on the nodes.
-const NODE_EVALUATIONS: usize = 1 << 17;
-const FEWEST_NODES: usize = 64;
+const NODE_EVALUATIONS: usize = 1 << 16;
+const FEWEST_NODES: usize = 32;
 const MOST_NODES: usize = 512;
 
 /// The density of the rival theory `method`, which needs the PF-ODE; in D >= 2 with the cloud that it was read off. `None` where

@@ -16,7 +16,7 @@ fn rivals_stand_beside_the_predictions() {
                 .replace("of = \"x1\"", "of = [\"x1\", \"x2\"]")
                 .replace("count = 6", "count = 3")
                 .replace("bins = 30", "bins = 10")
-                .replace("kind = \"vp\"", "kind = \"vp\"\nt_min = 0.1"),
+                .replace("kind = \"vp\"", "kind = \"vp\"\nt_min = 0.05"),
         };
         let place = Place::with(&text);
         let result = place.result_of("out", &["--set", methods]);
