@@ -227,17 +227,24 @@ fn d26_4_the_two_point_law() {
         let closed = normal_pdf(z * from, 0.0, sigma * sigma) * from / to;
         assert!((density - closed).abs() < 1e-8, "{z}: {density} {closed}");
     }
-    // Point masses: the start that ends at the edge of the density, by halving.
+    // Point masses: all that ends beyond 0.999, less the density's share of it. The start of that trajectory, by halving; further out
+    // trajectories draw so close to one another that the integrator's own error would blur it.
+    let edge = 0.999;
     let (mut low, mut high) = (0.0, 2.0);
     for _ in 0..60 {
         let middle = 0.5 * (low + high);
-        match ends(&[middle])[0] < to {
+        match ends(&[middle])[0] < edge * to {
             true => low = middle,
             false => high = middle,
         }
     }
-    let mass = |edge: f64| 1.0 - vkernel::numerics::normal::cdf(edge / problem.t_max);
-    assert!((mass(low) - mass(from)).abs() < 1e-8);
+    let cdf = |x: f64| vkernel::numerics::normal::cdf(x / problem.t_max);
+    let density = legendre_rule(8, edge * to, to);
+    let density = integrate(&density, |z| {
+        normal_pdf(z * from / to, 0.0, problem.t_max.powi(2)) * from / to
+    });
+    let mass = 1.0 - cdf(low) - density;
+    assert!((mass - (1.0 - cdf(from))).abs() < 1e-8, "{mass}");
     // And they are points: sigma/sigma_T times where they were.
     let x = ends(&[1.5])[0];
     assert!((x - 1.0 - 0.5 * problem.t_min / problem.t_max).abs() < 1e-9);
@@ -358,14 +365,7 @@ fn d26_5_renormalised_ridge() {
 fn d26_6_trained_linear_denoisers() {
     let models = 4000;
     let mut worst_mean = 0.0_f64;
-    for (dim, n) in [
-        (64, 32),
-        (64, 128),
-        (64, 1280),
-        (16, 32),
-        (16, 320),
-        (2, 40),
-    ] {
+    for (dim, n) in [(64, 32), (64, 128), (16, 32), (16, 320), (2, 40)] {
         let ratio = 0.3;
         let values = spectrum(dim);
         let problem = diagonal_problem(&values, ratio);
