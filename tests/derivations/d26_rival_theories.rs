@@ -454,13 +454,13 @@ fn d26_7_the_deterministic_equivalent() {
                 sign * (dim as f64).sqrt() * turn[(i, k % dim)]
             });
             let solution =
-                deterministic_equivalent(&of_itself(rows), n, ratio, 1e-12, None).unwrap();
-            let expected = DMatrix::identity(dim, dim) / (1.0 + kappa);
+                deterministic_equivalent(&of_the_sum(rows), n, ratio, 1e-12, None).unwrap();
+            let expected = DMatrix::from_element(dim, 1, 1.0 / (1.0 + kappa));
             assert!((&solution.mean - expected).amax() < 1e-9);
         }
     }
     let mut last = f64::INFINITY;
-    for dim in [4, 12, 36] {
+    for dim in [4, 16, 64] {
         let n = 2 * dim;
         let values = spectrum(dim);
         let score =
@@ -475,15 +475,15 @@ fn d26_7_the_deterministic_equivalent() {
         for (mut row, v) in rows.row_iter_mut().zip(&values) {
             row *= v.sqrt();
         }
-        let solution = deterministic_equivalent(&of_itself(rows), n, ratio, 1e-10, None).unwrap();
+        let solution = deterministic_equivalent(&of_the_sum(rows), n, ratio, 1e-10, None).unwrap();
         let mean = (values.iter().enumerate())
-            .map(|(k, v)| (solution.mean[(k, k)] - v / (v + kappa)).abs())
+            .map(|(k, v)| (solution.mean[(k, 0)] - v / (v + kappa)).abs())
             .fold(0.0, f64::max);
-        // Variance of e_0^T D(e_1), from the block of the first output.
+        // Variance of the sum over D(e_1).
         let own = solution.covariances[0][(1, 1)];
-        let (mut v, mut y) = (vec![0.0; dim], vec![0.0; dim]);
-        (v[0], y[1]) = (1.0, 1.0);
-        let variance = score.variance(ratio.sqrt(), &v, &y);
+        let mut y = vec![0.0; dim];
+        y[1] = 1.0;
+        let variance = score.variance(ratio.sqrt(), &vec![1.0; dim], &y);
         println!(
             "d = {dim}, n = {n}: mean differs by {mean:.2e}, variance by {:.1} %",
             100.0 * (own / variance - 1.0)
@@ -493,14 +493,14 @@ fn d26_7_the_deterministic_equivalent() {
     }
 }
 
-/// Rows that are their own targets.
-fn of_itself(rows: DMatrix<f64>) -> Dense {
-    let (dim, count) = rows.shape();
+/// Rows whose target is the sum of their entries: one output, to which every entry of the mean contributes.
+fn of_the_sum(rows: DMatrix<f64>) -> Dense {
+    let count = rows.ncols();
     Dense {
         weight: vec![1.0 / count as f64; count],
-        mean: rows.clone(),
+        mean: DMatrix::from_row_slice(1, count, rows.row_sum().as_slice()),
         rows,
-        noise: vec![DMatrix::zeros(dim, dim); count],
+        noise: vec![DMatrix::zeros(1, 1); count],
     }
 }
 
