@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use super::fokker_planck::Grid;
 use super::remap::{Slopes, remap};
 use super::{Bins, DensityError, Estimate, Masses};
 use crate::compare::total_variation;
@@ -52,29 +53,6 @@ pub struct ChainDensity {
     pub cells: usize,
 }
 
-/// Uniform cells of an interval.
-#[derive(Debug, Clone, Copy)]
-struct Grid {
-    low: f64,
-    width: f64,
-    cells: usize,
-}
-
-impl Grid {
-    fn edge(&self, i: usize) -> f64 {
-        self.low + self.width * i as f64
-    }
-
-    /// As bins: everything beyond the ends is outside.
-    fn bins(&self) -> Bins {
-        Bins {
-            low: self.low,
-            high: self.edge(self.cells),
-            count: self.cells,
-        }
-    }
-}
-
 impl<M: Denoiser + ?Sized> Chain<'_, M> {
     /// The density at the last time, refining the grid until it settles.
     ///
@@ -108,12 +86,7 @@ impl<M: Denoiser + ?Sized> Chain<'_, M> {
     /// The binned density on so many cells, and whether a map folds.
     fn carried(&self, cells: usize) -> Result<(Masses, bool), DensityError> {
         let mut grid = self.grid(self.times[0], cells);
-        let mut masses: Vec<f64> = (0..cells)
-            .map(|i| self.start.mass(grid.edge(i), grid.edge(i + 1)))
-            .collect();
-        // What lies outside the first grid (1e-18) is spread over it.
-        let inside: f64 = masses.iter().sum();
-        masses.iter_mut().for_each(|m| *m /= inside);
+        let mut masses = grid.masses_of(self.start);
         let mut folds = false;
         for w in self.times.windows(2) {
             let (t, s) = (w[0], w[1]);
@@ -178,7 +151,12 @@ fn spread(moved: &[f64], masses: &[f64], next: &Grid) -> Vec<f64> {
     let (low, high) = (next.low, next.edge(next.cells));
     // Just inside the last cell: an edge belongs to the cell above it.
     let inside = |x: f64| x.clamp(low, high - 1e-9 * next.width);
-    let bins = next.bins();
+    // Everything beyond the ends is outside.
+    let bins = Bins {
+        low,
+        high,
+        count: next.cells,
+    };
     let mut out = Masses::zero(&bins);
     for (w, m) in moved.windows(2).zip(masses) {
         out.spread(&bins, inside(w[0]), inside(w[1]), *m);

@@ -72,15 +72,25 @@ pub fn fokker_planck(
 
 /// Uniform cells of an interval.
 #[derive(Debug, Clone, Copy)]
-struct Grid {
-    low: f64,
-    width: f64,
-    cells: usize,
+pub(super) struct Grid {
+    pub low: f64,
+    pub width: f64,
+    pub cells: usize,
 }
 
 impl Grid {
-    fn edge(&self, i: usize) -> f64 {
+    pub fn edge(&self, i: usize) -> f64 {
         self.low + self.width * i as f64
+    }
+
+    /// The start's mass in every cell. What lies outside (1e-18) is spread over them, by a factor: rounding could make a difference
+    /// negative.
+    pub fn masses_of(&self, start: &StartDensity) -> Vec<f64> {
+        let mass = |i| start.mass(self.edge(i), self.edge(i + 1));
+        let mut masses: Vec<f64> = (0..self.cells).map(mass).collect();
+        let inside: f64 = masses.iter().sum();
+        masses.iter_mut().for_each(|m| *m /= inside);
+        masses
     }
 }
 
@@ -116,13 +126,7 @@ impl<'a> Solver<'a> {
 
     fn solve(&self) -> Solution {
         let mut grid = self.grid(self.times[0]);
-        let mut masses = Vec::with_capacity(self.cells);
-        for i in 0..self.cells {
-            masses.push(self.start.mass(grid.edge(i), grid.edge(i + 1)));
-        }
-        // What lies outside the first grid (1e-18) is spread over it. By a factor: rounding could make a difference negative.
-        let inside: f64 = masses.iter().sum();
-        masses.iter_mut().for_each(|m| *m /= inside);
+        let mut masses = grid.masses_of(self.start);
         for w in self.times.windows(2) {
             let (t, s) = (w[0], w[1]);
             self.diffuse(&grid, t, 0.5 * (t - s), &mut masses);

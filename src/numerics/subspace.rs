@@ -1,7 +1,7 @@
 //! Linear subspaces of R^n, each given by an n x d matrix of orthonormal columns: random ones, those that fit points best, the
 //! angles between them, and how far points lie from them (derivations/25-subspaces.md).
 
-use nalgebra::{DMatrix, DVector};
+use nalgebra::{DMatrix, DVector, DVectorView};
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 
@@ -10,8 +10,6 @@ use super::linalg::{self, LinalgError, multiply, view};
 
 /// Singular values below this share of the largest, times the larger of the matrix's sides, are rounding.
 const ROUNDING: f64 = f64::EPSILON;
-/// Points whose products with others are formed together.
-const CHUNK: usize = 256;
 
 /// A basis of a subspace drawn uniformly (Haar measure), n x d with d <= n.
 pub fn random_basis<R: Rng + ?Sized>(rng: &mut R, n: usize, d: usize) -> DMatrix<f64> {
@@ -175,29 +173,19 @@ pub fn nearest_subspace(points: &DMatrix<f64>, bases: &[DMatrix<f64>]) -> Vec<(u
     nearest
 }
 
-/// The nearest training point of each point and the distance to it: points n x P, training n x N. The neighbour is found by
-/// products, so of neighbours whose squared distances differ by rounding of |x|^2 either may be meant; its distance is exact.
-pub fn nearest_points(points: &DMatrix<f64>, training: &DMatrix<f64>) -> Vec<(usize, f64)> {
-    let half: Vec<f64> = training
-        .column_iter()
-        .map(|y| 0.5 * y.norm_squared())
-        .collect();
-    let mut nearest = Vec::with_capacity(points.ncols());
-    for first in (0..points.ncols()).step_by(CHUNK) {
-        let chunk = view(points).subcols(first, CHUNK.min(points.ncols() - first));
-        let products = multiply(view(training).transpose(), chunk);
-        for (k, column) in products.column_iter().enumerate() {
-            let mut best = (0, f64::INFINITY);
-            for (i, (product, half)) in column.iter().zip(&half).enumerate() {
-                if half - product < best.1 {
-                    best = (i, half - product);
-                }
-            }
-            if best.1.is_finite() {
-                let distance = (points.column(first + k) - training.column(best.0)).norm();
-                nearest.push((best.0, distance));
+/// The nearest training point of each point with the distance to it, and the distance to the second nearest (infinite where there is
+/// none): points n x P, training n x N, of which there is at least one.
+pub fn nearest_points(points: &DMatrix<f64>, training: &DMatrix<f64>) -> Vec<(usize, f64, f64)> {
+    let nearest = |x: DVectorView<'_, f64>| {
+        let (mut index, mut first, mut second) = (0, f64::INFINITY, f64::INFINITY);
+        for (i, known) in training.column_iter().enumerate() {
+            let distance = (x - known).norm();
+            second = second.min(distance.max(first));
+            if distance < first {
+                (index, first) = (i, distance);
             }
         }
-    }
-    nearest
+        (index, first, second)
+    };
+    points.column_iter().map(nearest).collect()
 }

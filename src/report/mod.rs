@@ -2,7 +2,6 @@
 
 mod across;
 mod atomic;
-pub mod decisions;
 pub mod decomposition;
 mod densities;
 pub mod figure;

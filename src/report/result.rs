@@ -20,6 +20,8 @@ pub const DATA: &str = "data";
 pub const PF_ODE: &str = "pf-ode";
 /// Name of the average density of trained models.
 pub const MONTE_CARLO: &str = "monte-carlo";
+/// Name of the speciation and collapse times ([`crate::problem::Decisions`]) among the diagnostics.
+pub const DECISIONS: &str = "decisions";
 
 /// Name of the mean filling of the shortest segments among the numbers.
 pub const SHORTEST_FILLING: &str = "filling of the shortest segments";

@@ -15,7 +15,7 @@ use crate::monte_carlo::subspace::{
 };
 use crate::monte_carlo::{EnsembleError, model_rng};
 use crate::numerics::random::stream;
-use crate::numerics::subspace::{Matching, nearest_subspace};
+use crate::numerics::subspace::{Matching, nearest_points, nearest_subspace};
 use crate::problem::Problem;
 use crate::readout::MEMORISED;
 use crate::report::recovery::{GeneratedDistances, PredictedRecovery, Recovery};
@@ -156,11 +156,11 @@ impl Trials<'_> {
                     .map(|n| n.1),
             )
         };
-        let near = two_nearest(&generated, &clean.points);
-        let memorised = |pair: &&(f64, f64)| pair.0 < MEMORISED * pair.1;
+        let near = nearest_points(&generated, &clean.points);
+        let memorised = |near: &&(usize, f64, f64)| near.1 < MEMORISED * near.2;
         Ok(Distances {
-            to_training: mean(near.iter().map(|n| n.0)),
-            fresh_to_training: mean(two_nearest(&fresh, &clean.points).iter().map(|n| n.0)),
+            to_training: mean(near.iter().map(|n| n.1)),
+            fresh_to_training: mean(nearest_points(&fresh, &clean.points).iter().map(|n| n.1)),
             memorised: near.iter().filter(memorised).count() as f64 / POINTS as f64,
             off_subspaces: off(&generated),
             fresh_off_subspaces: off(&fresh),
@@ -288,25 +288,6 @@ fn fresh_points(problem: &Problem, training: &DMatrix<f64>, rng: &mut ChaCha8Rng
         }
     }
     points
-}
-
-/// Distances to the two nearest of the training points (n x N), of every point (n x P).
-fn two_nearest(points: &DMatrix<f64>, training: &DMatrix<f64>) -> Vec<(f64, f64)> {
-    let nearest = |x: nalgebra::DVectorView<'_, f64>| {
-        let (mut first, mut second) = (f64::INFINITY, f64::INFINITY);
-        for known in training.column_iter() {
-            let distance = x
-                .iter()
-                .zip(known.iter())
-                .map(|(a, b)| (a - b) * (a - b))
-                .sum::<f64>()
-                .sqrt();
-            second = second.min(distance.max(first));
-            first = first.min(distance);
-        }
-        (first, second)
-    };
-    points.column_iter().map(nearest).collect()
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {

@@ -62,15 +62,9 @@ pub(super) fn label(case: &Value) -> Value {
 
 /// Puts a case over the spec.
 pub(super) fn apply(tree: &mut Value, case: &Value) {
-    let Value::Object(table) = case else {
-        return;
-    };
-    let parts = table.iter().filter(|(key, _)| *key != LABEL);
-    for (key, part) in parts {
-        if let Value::Object(tree) = tree {
-            merge(tree.entry(key.clone()).or_insert(Value::Null), part);
-        }
-    }
+    let mut part = case.clone();
+    FieldPath::of(LABEL).remove(&mut part);
+    merge(tree, &part);
 }
 
 fn merge(tree: &mut Value, part: &Value) {

@@ -401,6 +401,9 @@ fn distances_by_brute_force() {
         let distances: Vec<f64> = training.column_iter().map(|y| (x - y).norm()).collect();
         let least = distances.iter().copied().fold(f64::INFINITY, f64::min);
         assert_eq!(nearest[k].1, least);
+        let others = (0..distances.len()).filter(|i| *i != nearest[k].0);
+        let second = others.map(|i| distances[i]).fold(f64::INFINITY, f64::min);
+        assert_eq!(nearest[k].2, second);
         assert_eq!(distances[nearest[k].0], least);
         let outside = bases
             .iter()
@@ -417,7 +420,7 @@ fn distances_by_brute_force() {
         nearest_points(&training, &training)
             .iter()
             .enumerate()
-            .all(|(i, n)| *n == (i, 0.0))
+            .all(|(i, n)| (n.0, n.1) == (i, 0.0))
     );
     let inside = &bases[1] * normal(&mut rng, 3, 5);
     assert!(

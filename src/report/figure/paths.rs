@@ -12,10 +12,9 @@ use super::sheet::{
 use super::sweep::fitting;
 use crate::density::DominantPath;
 use crate::problem::Decisions;
-use crate::report::decisions::DECISIONS;
 use crate::report::format::significant;
 use crate::report::paths::{DOMINANT_PATHS, DominantPaths};
-use crate::report::result::CaseResult;
+use crate::report::result::{CaseResult, DECISIONS};
 
 const NOTE: f64 = 50.0;
 const UPPER: f64 = 1150.0;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::experiment::{Experiment, Method};
 use crate::problem::Decisions;
-use crate::report::decisions::DECISIONS;
+use crate::report::result::DECISIONS;
 use crate::rivals::{LARGEST_DIMENSION, rival_density};
 use crate::run::RunError;
 use crate::run::prediction::{PredictionSet, failed};

@@ -23,15 +23,16 @@ pub(super) fn predict(
     let limit = limit(experiment, family).map_err(|source| RunError::Ensemble { case, source })?;
     let generator = Generator::new(experiment);
     let mut set = PredictionSet::default();
-    for &method in &experiment.predict.methods {
+    let fluctuations = fluctuations(experiment, family);
+    for method in experiment.predict.own_methods() {
         let started = Instant::now();
         let seconds = || started.elapsed().as_secs_f64();
-        match (method, fluctuations(experiment, family)) {
+        match (method, &fluctuations) {
             (Method::GaussianField, Some(fluctuations)) => {
                 let field = SubspaceField {
                     diffusion: &experiment.problem.diffusion,
                     limit: &limit,
-                    fluctuations,
+                    fluctuations: fluctuations.clone(),
                     seed: seed(method),
                 };
                 let particles = experiment.predict.particles;
