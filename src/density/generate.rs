@@ -12,7 +12,7 @@ use crate::numerics::low_discrepancy::ScrambledSobol;
 use crate::numerics::normal;
 use crate::problem::{Problem, StartDensity};
 use crate::readout::{Reading, Readout};
-use crate::sampler::{PfOde, reverse_sde, time_grid};
+use crate::sampler::{PfOde, SamplerError, reverse_sde, time_grid};
 
 /// Random starts are integrated in blocks: long enough to reuse a table, short enough to stay in cache.
 const BLOCK: usize = 8192;
@@ -160,19 +160,26 @@ impl<'a> Generator<'a> {
                 }
                 Ok(self.count(&x))
             }
-            (Process::ReverseSde { churn }, _) => {
+            (Process::ReverseSde { .. }, _) => {
                 let mut x = self.random_starts(rng);
-                let diffusion = &self.problem.diffusion;
-                reverse_sde(
-                    model,
-                    diffusion,
-                    self.scheme,
-                    &self.times,
-                    churn,
-                    &mut x,
-                    rng,
-                )?;
+                self.carry(model, &mut x, rng)?;
                 Ok(self.count(&x))
+            }
+        }
+    }
+
+    /// Carries positions (coordinate-major, D n numbers) from t_max to t_min, all of them at once.
+    pub fn carry<M: Denoiser + ?Sized, R: Rng + ?Sized>(
+        &self,
+        model: &M,
+        x: &mut [f64],
+        rng: &mut R,
+    ) -> Result<(), SamplerError> {
+        let diffusion = &self.problem.diffusion;
+        match self.process {
+            Process::PfOde => self.flow.flow(model, x).map(|_| ()),
+            Process::ReverseSde { churn } => {
+                reverse_sde(model, diffusion, self.scheme, &self.times, churn, x, rng)
             }
         }
     }
@@ -184,7 +191,7 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// Independent x_T, D = 1.
+    /// Independent x_T, coordinate-major.
     pub fn random_starts<R: Rng + ?Sized>(&self, rng: &mut R) -> Vec<f64> {
         Starts::random(self).block(0, self.particles, rng)
     }
@@ -195,21 +202,7 @@ impl<'a> Generator<'a> {
         model: &M,
         rng: &mut R,
     ) -> Result<Reading, DensityError> {
-        self.read_blocks(rng, |x, rng| match self.process {
-            Process::PfOde => Ok(self.flow.flow(model, x).map(|_| ())?),
-            Process::ReverseSde { churn } => {
-                let diffusion = &self.problem.diffusion;
-                Ok(reverse_sde(
-                    model,
-                    diffusion,
-                    self.scheme,
-                    &self.times,
-                    churn,
-                    x,
-                    rng,
-                )?)
-            }
-        })
+        self.read_blocks(rng, |x, rng| Ok(self.carry(model, x, rng)?))
     }
 
     /// In D >= 2: moves low-discrepancy or random starts, in blocks, and reads off where they end.

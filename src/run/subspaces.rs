@@ -2,12 +2,11 @@
 //! from their training sets.
 
 use nalgebra::DMatrix;
-use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::StandardNormal;
 use rayon::prelude::*;
 
 use super::predict::fluctuations;
+use crate::density::Generator;
 use crate::experiment::Experiment;
 use crate::family::{CleanPoints, Family, LowRank, LowRankDenoiser, SubspaceFamily};
 use crate::monte_carlo::subspace::{
@@ -20,7 +19,6 @@ use crate::problem::Problem;
 use crate::readout::MEMORISED;
 use crate::report::recovery::{GeneratedDistances, PredictedRecovery, Recovery};
 use crate::report::result::Measured;
-use crate::sampler::PfOde;
 use crate::statistics::{SubspaceFluctuation, determined, probability_determined};
 
 /// The first models are sampled, so many points of each.
@@ -135,19 +133,16 @@ impl Trials<'_> {
     ) -> Result<Distances, EnsembleError> {
         let problem = &self.experiment.problem;
         let mut rng = stream(self.seed, FRESH - index);
-        let sigma = problem.diffusion.sigma(problem.t_max);
-        let dim = problem.dim();
-        let mut x: Vec<f64> = (0..dim * POINTS)
-            .map(|_| sigma * rng.sample::<f64, _>(StandardNormal))
-            .collect();
+        let generator = Generator::new(self.experiment).with_particles(POINTS);
+        let mut x = generator.random_starts(&mut rng);
         let denoiser = LowRankDenoiser::new(model, &problem.diffusion);
-        PfOde::new(problem, &self.experiment.sampler)
-            .flow(&denoiser, &mut x)
+        generator
+            .carry(&denoiser, &mut x, &mut rng)
             .map_err(|source| EnsembleError::Sample {
                 index,
                 source: source.into(),
             })?;
-        let generated = DMatrix::from_column_slice(POINTS, dim, &x).transpose();
+        let generated = DMatrix::from_column_slice(POINTS, problem.dim(), &x).transpose();
         let fresh = fresh_points(problem, &clean.points, &mut rng);
         let off = |points: &DMatrix<f64>| {
             mean(
