@@ -39,6 +39,58 @@ pub enum View {
     Discs,
 }
 
+/// Where on the line a generated point is memorised ([`MEMORISED`]), by bin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemorisedBins {
+    /// Memorised part of every bin, 0 to 1.
+    parts: Vec<f64>,
+}
+
+impl MemorisedBins {
+    /// Nothing unless the data are two points or more (counted once where they coincide), D = 1, each with memorised points on
+    /// either side over at least the width of a bin.
+    pub fn new(problem: &Problem, bins: &Bins) -> Option<Self> {
+        if problem.dim() > 1 {
+            return None;
+        }
+        let mut points: Vec<f64> = training_points(problem).iter().copied().collect();
+        points.sort_unstable_by(f64::total_cmp);
+        points.dedup();
+        if points.len() < 2 {
+            return None;
+        }
+        let width = bins.width();
+        // Of two points p < q: p is nearer by the factor up to p + near (q - p), and from p - far (q - p) on.
+        let (near, far) = (MEMORISED / (1.0 + MEMORISED), MEMORISED / (1.0 - MEMORISED));
+        let gap = |i: usize| points[i + 1] - points[i];
+        let mut parts = vec![0.0; bins.count];
+        for (i, p) in points.iter().enumerate() {
+            let below = (i > 0).then(|| gap(i - 1));
+            let above = (i + 1 < points.len()).then(|| gap(i));
+            let reach = |own: Option<f64>, other: Option<f64>| {
+                let own = own.map_or(f64::INFINITY, |g| near * g);
+                own.min(other.map_or(f64::INFINITY, |g| far * g))
+            };
+            let (left, right) = (reach(below, above), reach(above, below));
+            if left + right < width {
+                return None;
+            }
+            for (bin, part) in parts.iter_mut().enumerate() {
+                let low = bins.low + bin as f64 * width;
+                let inside = (p + right).min(low + width) - (p - left).max(low);
+                *part += inside.max(0.0) / width;
+            }
+        }
+        Some(Self { parts })
+    }
+
+    /// Memorised mass of a distribution, as if each bin's were spread evenly over it.
+    pub fn mass(&self, of: &Masses) -> f64 {
+        let bins = of.inside().iter().zip(&self.parts);
+        bins.map(|(mass, part)| mass * part).sum()
+    }
+}
+
 /// The middle of the segment between two training points.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strip {

@@ -11,15 +11,15 @@ use vkernel::report::paths::{
     DOMINANT_PATHS, Direction, DominantPaths, GAP_FILLING, GapFillingReport,
 };
 use vkernel::report::result::{
-    CaseResult, ComparisonResult, DensityResult, LONGER_FILLING, MapResult, Measured, NumberResult,
-    Provenance, ReadoutResult, RunResult, SCHEMA, SHORTEST_FILLING, SegmentResult, Trust,
-    TrustLevel,
+    CaseResult, ComparisonResult, DensityResult, LONGER_FILLING, MEMORISED, MapResult, Measured,
+    NumberResult, Provenance, ReadoutResult, RunResult, SCHEMA, SHORTEST_FILLING, SegmentResult,
+    Trust, TrustLevel,
 };
 use vkernel::report::{
     FigureError, ResultError, case_figure, comparison_table, comparison_table_of,
     decomposition_figure, decomposition_table, decomposition_table_of, gap_filling_figure,
-    map_figure, maps_summary, paths_figure, read_result, result_json, result_schema,
-    segment_figure, sweep_figure, write_atomic, write_densities, write_figures,
+    map_figure, maps_summary, memorised_figure, paths_figure, read_result, result_json,
+    result_schema, segment_figure, sweep_figure, write_atomic, write_densities, write_figures,
 };
 
 const BINS: usize = 60;
@@ -1142,6 +1142,74 @@ fn a_square_is_told_from_a_cross() {
     assert_eq!(labels.map(|label| label_count(&svg, label)), [1; 4]);
     png_size(&dir.path().join("segments.png"));
     keep(&files);
+}
+
+/// The memorised fraction at three cutoffs and two numbers of samples.
+#[test]
+fn the_memorised_fraction_is_drawn_against_the_swept_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = run_of(
+        [1e-4, 1e-3, 1e-2]
+            .into_iter()
+            .flat_map(|t_min| [64, 256].map(|samples| synthetic_case(t_min, samples)))
+            .collect(),
+    );
+    let stem = dir.path().join("memorised");
+    assert!(memorised_figure(&run, &stem).unwrap().is_empty());
+    for (i, case) in run.cases.iter_mut().enumerate() {
+        let measured = |value: f64, se| Measured { value, se };
+        let leading = case.leading().unwrap().to_owned();
+        case.numbers.push(NumberResult {
+            name: MEMORISED.into(),
+            values: BTreeMap::from([
+                ("pf-ode".into(), measured(1.0, None)),
+                (leading, measured(0.1 * i as f64, Some(0.02))),
+                ("monte-carlo".into(), measured(0.12 * i as f64, Some(0.03))),
+            ]),
+        });
+    }
+    let files = memorised_figure(&run, &stem).unwrap();
+    assert_eq!(files_in(dir.path()), ["memorised.png", "memorised.svg"]);
+    let svg = fs::read_to_string(&files[0]).unwrap();
+    for text in [
+        "t_min",
+        "samples = 64",
+        "samples = 256",
+        "memorised fraction",
+        "predicted",
+        "trained",
+        "exact score",
+    ] {
+        assert!(
+            svg.contains(&format!(">\n{text}\n</text>")),
+            "no label '{text}'"
+        );
+    }
+    // One curve of three points is solid, Monte Carlo's; two panels have one each.
+    let orange = svg
+        .lines()
+        .filter(|l| l.starts_with("<polyline") && l.contains("#E69F00"));
+    let corners = |line: &str| {
+        line.split("points=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .count()
+    };
+    assert_eq!(orange.filter(|l| corners(l) == 3).count(), 2);
+    // What is no number is not drawn.
+    for case in &mut run.cases {
+        for value in case.numbers[0].values.values_mut() {
+            value.value = f64::NAN;
+        }
+    }
+    memorised_figure(&run, &stem).unwrap();
+    // A single value of the key is no curve.
+    run.cases.truncate(1);
+    assert!(memorised_figure(&run, &stem).unwrap().is_empty());
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub use decomposition::{decomposition_table, decomposition_table_of};
 pub use densities::{write_densities, write_maps};
 pub use figure::{
     FigureError, case_figure, decomposition_figure, gap_filling_figure, map_figure,
-    marginal_figure, paths_figure, recovery_figure, segment_figure, sweep_figure,
+    marginal_figure, memorised_figure, paths_figure, recovery_figure, segment_figure, sweep_figure,
     titled_case_figure, write_figures,
 };
 pub use json::result_json;

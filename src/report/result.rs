@@ -20,6 +20,8 @@ pub const DATA: &str = "data";
 pub const PF_ODE: &str = "pf-ode";
 /// Name of the average density of trained models.
 pub const MONTE_CARLO: &str = "monte-carlo";
+/// Name of the share of memorised points among the numbers.
+pub const MEMORISED: &str = "memorised fraction";
 /// Name of the speciation and collapse times ([`crate::problem::Decisions`]) among the diagnostics.
 pub const DECISIONS: &str = "decisions";
 
@@ -81,7 +83,8 @@ pub struct CaseResult {
     /// D >= 2: further densities, such as marginals along directions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub readouts: Vec<ReadoutResult>,
-    /// D >= 2: mean, covariance, memorised fraction, ...
+    /// Memorised fraction: of the points less than a third as far from the nearest training point as from the second nearest (in
+    /// D = 1 from the bins, where they are fine enough). In D >= 2 also mean, covariance, ...
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub numbers: Vec<NumberResult>,
     /// D = 2: how full the segments between neighbouring training points are.
@@ -365,6 +368,11 @@ impl CaseResult {
         self.predictions()
             .filter_map(|name| self.against_monte_carlo(name))
             .min_by(|a, b| a.tv.total_cmp(&b.tv))
+    }
+
+    /// The number of this name.
+    pub fn number(&self, name: &str) -> Option<&NumberResult> {
+        self.numbers.iter().find(|n| n.name == name)
     }
 
     /// The prediction to show where there is room for one: the recommended, else the best, else the first.

@@ -1,5 +1,6 @@
 //! One case: densities of the theory, the Monte Carlo ensemble, and their comparison.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -18,10 +19,11 @@ use crate::experiment::Method;
 use crate::family::ExactDenoiser;
 use crate::histogram::Grid;
 use crate::monte_carlo::{EnsembleError, MonteCarlo};
-use crate::readout::Readout;
+use crate::readout::{MemorisedBins, Readout};
 use crate::report::recovery::SUBSPACES;
 use crate::report::result::{
-    CaseResult, ComparisonResult, DATA, DensityResult, MONTE_CARLO, PF_ODE,
+    CaseResult, ComparisonResult, DATA, DensityResult, MEMORISED, MONTE_CARLO, Measured,
+    NumberResult, PF_ODE,
 };
 use crate::spec::Case;
 
@@ -118,6 +120,9 @@ impl Context<'_> {
             self.subspaces(case, &mut result)?;
         }
         readings.report(&mut result);
+        if let Some(memorised) = MemorisedBins::new(&case.experiment.problem, generator.bins()) {
+            add_memorised_fraction(&mut result, &memorised, &predictions, trained.as_ref());
+        }
         exact::describe(
             &case.experiment,
             part_seed(case, "start-weights"),
@@ -387,6 +392,35 @@ fn add_gap_mass(result: &mut CaseResult, name: &str, ensemble: &Ensemble) {
     entry.gap_mass = Some(gap.mass(&ensemble.mean()));
     entry.gap_mass_se = bootstrap_error(&replicates);
     entry.gap_mass_replicates = replicates;
+}
+
+/// The memorised fraction of every density on the line, with the standard error of those that are means over models.
+fn add_memorised_fraction(
+    result: &mut CaseResult,
+    bins: &MemorisedBins,
+    predictions: &PredictionSet,
+    trained: Option<&Ensemble>,
+) {
+    let predicted = predictions.by_method.iter();
+    let predicted = predicted.map(|(method, p)| (method.name(), p.ensemble.as_ref()));
+    let ensembles: BTreeMap<&str, &Ensemble> = predicted
+        .chain([(MONTE_CARLO, trained)])
+        .filter_map(|(name, ensemble)| Some((name, ensemble?)))
+        .collect();
+    let measured = |name: &str, density: &DensityResult| Measured {
+        value: bins.mass(&density.masses()),
+        se: ensembles.get(name).and_then(|ensemble| {
+            let replicates = ensemble.replicates();
+            bootstrap_error(&replicates.iter().map(|r| bins.mass(r)).collect::<Vec<_>>())
+        }),
+    };
+    let values = result.densities.iter();
+    result.numbers.push(NumberResult {
+        name: MEMORISED.to_owned(),
+        values: values
+            .map(|(name, density)| (name.clone(), measured(name, density)))
+            .collect(),
+    });
 }
 
 fn add_bands(entry: &mut DensityResult, ensemble: &Ensemble) {

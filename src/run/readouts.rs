@@ -8,8 +8,8 @@ use crate::compare::{Distances, NoiseFloor, bootstrap_error};
 use crate::density::{Ensemble, Grid, Masses};
 use crate::readout::{Readout, Strip, View};
 use crate::report::result::{
-    AS_SHORT, CaseResult, ComparisonResult, DATA, DensityResult, LONGER_FILLING, MONTE_CARLO,
-    Measured, NumberResult, ReadoutResult, SHORTEST_FILLING, SegmentResult,
+    AS_SHORT, CaseResult, ComparisonResult, DATA, DensityResult, LONGER_FILLING, MEMORISED,
+    MONTE_CARLO, Measured, NumberResult, ReadoutResult, SHORTEST_FILLING, SegmentResult,
 };
 
 /// Everything that was read off, by the name of its density.
@@ -81,7 +81,7 @@ impl<'a> Readings<'a> {
                     result.readouts.push(entry);
                 }
                 View::Memorised => {
-                    let number = self.number("memorised fraction", &|v| v[range.start]);
+                    let number = self.number(MEMORISED, &|v| v[range.start]);
                     result.numbers.push(number);
                 }
                 View::Moments => self.moments(&range, result),

@@ -10,7 +10,7 @@ use vkernel::experiment::Experiment;
 use vkernel::family::{ExactDenoiser, Family, LinearDenoiser};
 use vkernel::numerics::normal;
 use vkernel::numerics::random::stream;
-use vkernel::readout::{Readout, View, principal_directions};
+use vkernel::readout::{MemorisedBins, Readout, View, principal_directions};
 use vkernel::sampler::PfOde;
 use vkernel::spec::{Format, parse};
 use vkernel::statistics::WeightStatistics;
@@ -235,6 +235,70 @@ fn d18_3_projections_of_gaussians_and_principal_directions() {
         assert!(value <= before);
         before = value;
     }
+}
+
+/// D18.7 against the definition, point by point.
+#[test]
+fn d18_7_memorised_stretches_of_the_line() {
+    let points = [-1.3, -0.2, 0.0, 1.1, 1.1];
+    let experiment = experiment(
+        r#"
+        data = { kind = "points", points = [[1.1], [-0.2], [-1.3], [0.0], [1.1]] }
+        diffusion = { kind = "vp" }
+        model = { kind = "naive" }
+        output = { range = [-2.1, 1.7], bins = 57 }
+        "#,
+    );
+    let readout = experiment.readout();
+    let bins = &readout.grid.axes()[0];
+    let memorised = MemorisedBins::new(&experiment.problem, bins).unwrap();
+    let by_definition = |x: f64| {
+        let mut distances: Vec<f64> = points[..4].iter().map(|p| (p - x).abs()).collect();
+        distances.sort_by(f64::total_cmp);
+        distances[0] < distances[1] / 3.0
+    };
+    // Every bin by itself, then all with random masses, half of it outside the range.
+    let mut rng = stream(5, 0);
+    let (mut all, mut expected) = (Masses::zero(bins), 0.0);
+    all.cells[0] = 0.5;
+    for bin in 0..bins.count {
+        let one = 4000;
+        let place = |k: usize| bins.edge(bin) + bins.width() * (k as f64 + 0.5) / one as f64;
+        let part = (0..one).filter(|k| by_definition(place(*k))).count() as f64 / one as f64;
+        let mut alone = Masses::zero(bins);
+        alone.cells[bin + 1] = 1.0;
+        assert!(
+            (memorised.mass(&alone) - part).abs() < 2.0 / one as f64,
+            "bin {bin}"
+        );
+        all.cells[bin + 1] = rng.random();
+        expected += all.cells[bin + 1] * part;
+    }
+    assert!(expected > 1.0);
+    assert!((memorised.mass(&all) - expected).abs() < 1e-3 * expected);
+}
+
+#[test]
+fn d18_7_nothing_is_told_where_there_is_nothing_to_tell() {
+    let told = |data: &str, bins: usize| {
+        let text = format!(
+            "data = {data}\ndiffusion = {{ kind = \"vp\" }}\nmodel = {{ kind = \"naive\" }}\noutput = {{ range = [-1.0, 1.0], bins = {bins} }}"
+        );
+        let experiment = experiment(&text);
+        MemorisedBins::new(&experiment.problem, &experiment.readout().grid.axes()[0]).is_some()
+    };
+    let close = r#"{ kind = "points", points = [[-1.0], [0.9], [1.0]] }"#;
+    assert!(told(close, 100));
+    // The stretch around 1 is 0.075 long.
+    assert!(told(close, 27) && !told(close, 26));
+    assert!(!told(
+        r#"{ kind = "points", points = [[0.5], [0.5]] }"#,
+        100
+    ));
+    assert!(!told(
+        r#"{ kind = "mixture", means = [[-1.0], [1.0]], stds = [[0.1], [0.1]] }"#,
+        100
+    ));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod gap_filling;
 mod heat;
 mod map;
 mod marginals;
+mod memorised;
 mod panel;
 mod paths;
 mod plane;
@@ -188,11 +189,21 @@ pub fn recovery_figure(result: &RunResult, path_stem: &Path) -> Result<Vec<PathB
     write_pages(&recovery::scenes(result)?, path_stem)
 }
 
+/// Draws the memorised fraction against a swept number, predicted beside trained, and writes `<path_stem>.svg` and `<path_stem>.png`;
+/// nothing unless it was measured at two of its values or more.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn memorised_figure(result: &RunResult, path_stem: &Path) -> Result<Vec<PathBuf>, FigureError> {
+    write_pages(&memorised::scenes(result)?, path_stem)
+}
+
 /// Draws everything there is to draw of a result into the directory `dir`: `density.svg` and `.png` of a single case, or
 /// `case-<n>-<swept values>.*` of every case and `sweep.*` with all of them; `decomposition.*` where objectives are swept.
 /// Cases whose saddle points were found have `paths.*` too, and `gap-filling.*` where a gap was asked for; in a sweep these
 /// names follow the case's. In more than one dimension the further densities of a case are in `marginals.*`, and in the plane
-/// `segments.*` shows what lies between the training points, all cases together. `map.*` shows the maps of all cases, `recovery.*` how often subspaces are recovered. Returns the files, case by case.
+/// `segments.*` shows what lies between the training points, all cases together. `map.*` shows the maps of all cases, `recovery.*` how often subspaces are recovered,
+/// `memorised.*` what share of the points is memorised. Returns the files, case by case.
 ///
 /// # Errors
 /// As [`case_figure`] and [`paths_figure`].
@@ -205,6 +216,7 @@ pub fn write_figures(result: &RunResult, dir: &Path) -> Result<Vec<PathBuf>, Fig
     written.extend(map_figure(result, &dir.join("map"))?);
     written.extend(recovery_figure(result, &dir.join("recovery"))?);
     written.extend(segment_figure(result, &dir.join("segments"))?);
+    written.extend(memorised_figure(result, &dir.join("memorised"))?);
     if result.cases.len() > 1 && result.cases.iter().all(has_densities) {
         written.extend(sweep_figure(result, &dir.join("sweep"))?);
         written.extend(decomposition_figure(result, &dir.join("decomposition"))?);

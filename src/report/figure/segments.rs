@@ -131,7 +131,7 @@ impl<'a> Sheet<'a> {
     /// The mean over a group, as the case has it among its numbers.
     fn mean(&self, group: usize, side: &Side) -> Option<Measured> {
         let name = [SHORTEST_FILLING, LONGER_FILLING][group];
-        let number = self.case.numbers.iter().find(|n| n.name == name)?;
+        let number = self.case.number(name)?;
         number.values.get(side.name).copied().filter(is_drawable)
     }
 
@@ -170,7 +170,7 @@ fn sides(case: &CaseResult) -> Vec<Side<'_>> {
     sides
 }
 
-fn is_drawable(measured: &Measured) -> bool {
+pub(super) fn is_drawable(measured: &Measured) -> bool {
     let ok = |v: f64| v.is_finite() && v.abs() <= LARGEST;
     ok(measured.value) && measured.se.is_none_or(ok)
 }
