@@ -56,7 +56,7 @@ impl Panel {
             data = {{ kind = "points", points = [[-1.0], [0.0], [1.0]] }}
             diffusion = {{ kind = "vp", t_min = 1e-2 }}
             sampler = {{ scheme = "ddim", grid = "log", steps = {} }}
-            training = {{ samples = {}, ridge = 0.0 }}
+            training = {{ samples = {}, ridge = 0.1 }}
             predict = {{ methods = ["gaussian-field"], statistics = "equivalent", draws = {} }}
             monte_carlo = {{ models = {} }}
             output = {{ range = [-1.5, 1.5], bins = {} }}

@@ -291,7 +291,7 @@ fn gradient_flow_and_networks() {
         ("time of features", base_with("ridge = 0.1", "time = 1.0")),
         ("time and ridge", kernel("time = 1.0\nridge = 0.1\n")),
         ("negative time", kernel("time = -1.0\n")),
-        ("no ridge", kernel("ridge = 0.0\n")),
+        ("negative ridge", kernel("ridge = -0.1\n")),
         (
             "statistics of a ridge",
             kernel("ridge = 0.1\n[predict]\nstatistics = \"sandwich\"\n"),

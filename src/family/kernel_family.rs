@@ -8,7 +8,8 @@ use super::Linear;
 use super::features::{Chebyshev, Factor, FeatureSet, Features, SpaceFeatures, Variable, dot};
 use super::kernel::{Kernel, Points, TimeEmbedding};
 use crate::numerics::linalg::{self, LinalgError};
-use crate::problem::{Prediction, Problem};
+use crate::numerics::random::stream;
+use crate::problem::{Prediction, Problem, Samples, Training};
 
 /// Standard deviations of the noised data that the expansion reaches over on either side.
 const REACH: f64 = 6.0;
@@ -31,6 +32,13 @@ const MOST_LOST: f64 = 0.5;
 /// What a kernel's matrix may differ from its factor's by, relative to its largest element: more than rounding means that it has
 /// negative eigenvalues.
 const ROUNDING: f64 = 1e-9;
+
+/// Least ridge, in units of the mean of lambda K(z, z): at a smaller one the condition of the systems leaves the fixed points of the
+/// statistics fewer than six digits.
+const JITTER: f64 = 1e-9;
+/// Samples that this mean is estimated from, and their stream.
+const RIDGE_DRAWS: usize = 512;
+const RIDGE_SEED: u64 = 0x5eed_0009;
 
 /// Why a kernel could not be expanded.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -113,6 +121,24 @@ impl KernelFamily {
             factor,
             initial,
         })
+    }
+
+    /// The ridge that machines are trained with, and their statistics taken at: that of `training`, or where it is smaller the jitter
+    /// that rounding asks for (D22.15).
+    pub fn ridge(&self, problem: &Problem, training: &Training) -> f64 {
+        let draws = Training {
+            samples: RIDGE_DRAWS,
+            draws: 1,
+            ..training.clone()
+        };
+        let mut rng = stream(RIDGE_SEED, 0);
+        let samples = Samples::draw(problem, self.linear.predicts, &draws, &mut rng);
+        let mut gram = DMatrix::zeros(RIDGE_DRAWS, RIDGE_DRAWS);
+        let points = self.kernel.points(&samples.x, &samples.t);
+        self.kernel.gram(&points, gram.as_mut_slice());
+        let own = samples.lambda.iter().enumerate();
+        let trace: f64 = own.map(|(i, lambda)| lambda * gram[(i, i)]).sum();
+        training.ridge.max(JITTER * trace / RIDGE_DRAWS as f64)
     }
 }
 

@@ -41,6 +41,8 @@ pub struct KernelTrainer<'a> {
     problem: &'a Problem,
     family: &'a KernelFamily,
     training: &'a Training,
+    /// Of ridge regression, with the jitter.
+    ridge: f64,
 }
 
 impl<'a> KernelTrainer<'a> {
@@ -49,6 +51,10 @@ impl<'a> KernelTrainer<'a> {
             problem,
             family,
             training,
+            ridge: match training.time {
+                Some(_) => 0.0,
+                None => family.ridge(problem, training),
+            },
         }
     }
 
@@ -76,7 +82,7 @@ impl<'a> KernelTrainer<'a> {
         let initial = self.initial(rng);
         match self.training.time {
             Some(time) => Ok(self.spectrum(&samples, initial)?.at_time(time)),
-            None => self.ridge(&samples, initial),
+            None => self.solve(&samples, initial),
         }
     }
 
@@ -102,7 +108,7 @@ impl<'a> KernelTrainer<'a> {
         })
     }
 
-    fn ridge(
+    fn solve(
         &self,
         samples: &Samples,
         initial: Option<Vec<f64>>,
@@ -111,7 +117,7 @@ impl<'a> KernelTrainer<'a> {
         let (roots, mut matrix) = self.system(samples, &points);
         let mut solution = self.residual(samples, &roots, initial.as_deref());
         for i in 0..roots.len() {
-            matrix[(i, i)] += self.training.ridge;
+            matrix[(i, i)] += self.ridge;
         }
         let mut scratch = CholeskyScratch::new(roots.len());
         linalg::cholesky(linalg::view_mut(&mut matrix), &mut scratch)?;

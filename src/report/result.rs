@@ -104,7 +104,8 @@ pub struct CaseResult {
     pub recommended: Option<String>,
     pub comparisons: Vec<ComparisonResult>,
     /// Condition numbers, refinement levels, effective rank, warnings, ... Models of low rank have `subspaces`, predictions
-    /// `decisions`: speciation and collapse times of the data.
+    /// `decisions`: speciation and collapse times of the data. Kernel ridge regression with less of a ridge than rounding needs has
+    /// `jitter`, with the ridge `asked` for and the one `taken`.
     ///
     /// For the exact score of data points (naive, kappa = 0): `start_weights` with the weights of the points in the `data`, as
     /// `posterior` (reverse SDE, churn 1; with `posterior_error`) and `basins` (probability flow, D = 1) give them from the sampler's

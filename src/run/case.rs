@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::checkpoint::{CaseKeys, Checkpoints, part_seed};
 use super::predict::predict_case;
@@ -15,8 +15,8 @@ use crate::density::{
     Ensemble, Estimate, Generator, Masses, RandomField, cloud_density, cloud_estimate, mean_field,
     noised_cloud, noised_data,
 };
-use crate::experiment::Method;
-use crate::family::ExactDenoiser;
+use crate::experiment::{Experiment, Method};
+use crate::family::{ExactDenoiser, Family};
 use crate::histogram::Grid;
 use crate::monte_carlo::{EnsembleError, MonteCarlo};
 use crate::readout::{MemorisedBins, Readout};
@@ -122,6 +122,9 @@ impl Context<'_> {
         readings.report(&mut result);
         if let Some(memorised) = MemorisedBins::new(&case.experiment.problem, generator.bins()) {
             add_memorised_fraction(&mut result, &memorised, &predictions, trained.as_ref());
+        }
+        if let Some(jitter) = jitter(&case.experiment) {
+            result.diagnostics.insert("jitter".into(), jitter);
         }
         exact::describe(
             &case.experiment,
@@ -373,6 +376,16 @@ impl Reference {
             ..Self::line(name, &estimate)
         }
     }
+}
+
+/// The ridge that was asked for and the one that was taken, where rounding asks for more (D22.15).
+fn jitter(experiment: &Experiment) -> Option<Value> {
+    let training = experiment.training.as_ref()?;
+    let (Family::Kernel(family), None) = (&experiment.family, training.time) else {
+        return None;
+    };
+    let taken = family.ridge(&experiment.problem, training);
+    (taken > training.ridge).then(|| json!({ "asked": training.ridge, "taken": taken }))
 }
 
 /// The gap mass of an ensemble's mean with its standard error. Bins are correlated over models, so the standard errors of

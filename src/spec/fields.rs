@@ -235,7 +235,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("training.method", r#""k-subspaces" | "gradient""#),
     ("training.restarts", "an integer from 1 to 10000"),
     ("training.draws", "an integer >= 1"),
-    ("training.ridge", "a finite number >= 0, > 0 for a kernel"),
+    ("training.ridge", "a finite number >= 0"),
     ("training.time", "a finite number > 0"),
     ("training.optimizer", r#""gd" | "sgd" | "adam""#),
     ("training.learning_rate", "a finite number > 0"),

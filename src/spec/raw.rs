@@ -496,7 +496,8 @@ pub(super) struct RawTraining {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draws: Option<u64>,
-    /// The ridge added to the second-moment matrix of the features, >= 0; 0 needs samples >= features. Default 0.1.
+    /// The ridge added to the second-moment matrix of the features, >= 0; 0 needs samples >= features. Of a kernel at least 1e-9 of the
+    /// mean of lambda K(z, z) is taken, the jitter that rounding asks for (reported in the diagnostics). Default 0.1.
     #[schemars(range(min = 0.0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ridge: Option<f64>,

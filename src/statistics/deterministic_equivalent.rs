@@ -9,6 +9,11 @@ use crate::numerics::anderson::Anderson;
 use crate::numerics::linalg;
 
 const MAX_ITERATIONS: usize = 400;
+/// After so many iterations a change within rounding is the end: this factor times the resolvent's relative error, and no more than
+/// five digits lost to it.
+const SETTLED: usize = 60;
+const ROUNDING: f64 = 16.0;
+const MOST_ROUNDING: f64 = 1e-5;
 
 /// The equivalent on one measure.
 #[derive(Debug, Clone)]
@@ -54,6 +59,7 @@ pub fn deterministic_equivalent<M: Measure>(
         measure,
         p,
         tolerance,
+        rounding: leverage.rounding,
         resolvent: &leverage.resolvent,
         squared: weight.iter().map(|w| w * w).collect(),
     };
@@ -95,6 +101,8 @@ struct Leverage {
     resolvent: DMatrix<f64>,
     iterations: usize,
     change: f64,
+    /// What rounding may leave of it.
+    rounding: f64,
 }
 
 impl Leverage {
@@ -122,7 +130,12 @@ impl Leverage {
         let mut change = f64::INFINITY;
         for iteration in 1..=MAX_ITERATIONS {
             let weight: Vec<f64> = u.iter().map(|u| (-u).exp()).collect();
-            let resolvent = resolvent(measure.gram(&weight), ridge)?;
+            let gram = measure.gram(&weight);
+            let rounding = match ridge > 0.0 {
+                true => (ROUNDING * f64::EPSILON * gram.trace() / ridge).min(MOST_ROUNDING),
+                false => 0.0,
+            };
+            let resolvent = resolvent(gram, ridge)?;
             let image = of(&resolvent);
             change = u
                 .iter()
@@ -132,13 +145,14 @@ impl Leverage {
             if !change.is_finite() {
                 return Err(StatisticsError::NotFinite);
             }
-            if change <= tolerance {
+            if change <= tolerance || iteration >= SETTLED && change <= rounding {
                 let delta = image.iter().map(|u| u.exp_m1()).collect();
                 return Ok(Self {
                     delta,
                     resolvent,
                     iterations: iteration,
                     change,
+                    rounding,
                 });
             }
             u = match &mut anderson {
@@ -185,6 +199,8 @@ struct Noise<'a, M> {
     measure: &'a M,
     p: f64,
     tolerance: f64,
+    /// What may be left of the change after many iterations.
+    rounding: f64,
     resolvent: &'a DMatrix<f64>,
     /// 1/(1+delta)^2.
     squared: Vec<f64>,
@@ -249,7 +265,7 @@ impl<M: Measure> Noise<'_, M> {
             if !change.is_finite() {
                 return Err(StatisticsError::NotFinite);
             }
-            if change <= self.tolerance {
+            if change <= self.tolerance || iteration >= SETTLED && change <= self.rounding {
                 if i == j {
                     linalg::symmetrise(&mut covariance);
                 }

@@ -62,6 +62,7 @@ pub fn kernel_statistics(
     first_order: bool,
 ) -> Result<KernelStatistics, StatisticsError> {
     require_covered(problem, training, first_order)?;
+    let rho = family.ridge(problem, training);
     let steps = refine(
         problem,
         &family.linear,
@@ -72,7 +73,7 @@ pub fn kernel_statistics(
             Some(time) => flow_equivalent(population, family, training, time),
             None => {
                 let start = before.and_then(|b| b.equivalent.as_ref());
-                ridge(population, &family.factor, training, start)
+                ridge(population, &family.factor, (training.samples, rho), start)
             }
         },
     )?;
@@ -123,7 +124,7 @@ fn require_covered(
 fn ridge(
     population: &Population<'_>,
     factor: &DMatrix<f64>,
-    training: &Training,
+    (samples, rho): (usize, f64),
     start: Option<&DeterministicEquivalent>,
 ) -> Result<Level, StatisticsError> {
     let measure = Whitened {
@@ -134,7 +135,6 @@ fn ridge(
         None => TOLERANCE,
         Some(_) => FINER_TOLERANCE,
     };
-    let (samples, rho) = (training.samples, training.ridge);
     let solution = deterministic_equivalent(&measure, samples, rho, tolerance, start)?;
     let covariances: Vec<DMatrix<f64>> = pairs(measure.outputs())
         .zip(&solution.covariances)

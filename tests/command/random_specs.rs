@@ -10,6 +10,7 @@ use vkernel::spec::{Format, parse};
 
 /// Number of random specs; the variable PROPTEST_CASES asks for more.
 const SPECS: u32 = 32;
+const SPECS_IN_SPACE: u32 = 12;
 
 /// A number in TOML.
 fn number(range: std::ops::Range<f64>) -> BoxedStrategy<String> {
@@ -207,11 +208,13 @@ fn linear() -> BoxedStrategy<String> {
             ("scheme?", quoted(&["euler", "heun", "ddim"])),
             ("steps", integer(1..=30)),
             ("grid?", quoted(&["uniform", "log", "karras"])),
+            ("start?", quoted(STARTS)),
         ]),
         one_of(&[
             "",
             "methods = [\"mean-field\"]\n",
             "methods = [\"gaussian-field\", \"semiclassical\"]\n",
+            "methods = [\"gaussian-score\", \"smoothed-score\", \"linear-rmt\"]\nsmoothing = 0.1\n",
         ]),
         start(),
     );
@@ -247,6 +250,8 @@ fn linear() -> BoxedStrategy<String> {
 }
 
 const RANDOM: &str = "particles = 20\n";
+/// Laws of x_T.
+const STARTS: &[&str] = &["normal", "standard", "noised"];
 
 fn start() -> BoxedStrategy<String> {
     let starts: &[&str] = &[
@@ -260,10 +265,14 @@ fn start() -> BoxedStrategy<String> {
 fn reverse_sde() -> BoxedStrategy<String> {
     table(vec![
         ("kind", constant("\"reverse-sde\"")),
-        ("churn?", scale(0.05, 3.0)),
-        ("scheme?", quoted(&["euler", "ddim"])),
+        (
+            "churn?",
+            prop_oneof![3 => scale(0.05, 3.0), 1 => constant("0")].boxed(),
+        ),
+        ("scheme?", quoted(&["euler", "heun", "ddim"])),
         ("steps", integer(1..=30)),
         ("grid?", quoted(&["uniform", "log", "karras"])),
+        ("start?", quoted(STARTS)),
     ])
 }
 
@@ -303,7 +312,7 @@ fn any_spec(folder: &Path) -> impl Strategy<Value = String> {
         ("range?", constant("[-1.5, 2.5]")),
         ("bins?", integer(1..=40)),
     ]);
-    let family = prop_oneof![5 => linear(), 1 => naive()];
+    let family = prop_oneof![10 => linear(), 2 => naive(), 1 => kernel()];
     (
         data(folder),
         diffusion(),
@@ -317,6 +326,94 @@ fn any_spec(folder: &Path) -> impl Strategy<Value = String> {
             // The family ends in [monte_carlo].
             let _ = write!(spec, "{family}models = {models}\n[output]\n{output}");
             spec
+        })
+}
+
+/// Kernel machines on the line: ridge regression or gradient flow. Broad kernels, which need few functions.
+fn kernel() -> BoxedStrategy<String> {
+    let rbf =
+        Just("kind = \"kernel\"\n[[model.kernels]]\nkind = \"rbf\"\nof = \"xt\"\nlength = 2.0\n");
+    let ntk = Just("kind = \"ntk\"\ndepth = 1\nactivation = \"erf\"\n");
+    let how = prop_oneof![
+        scale(1e-2, 1.0).prop_map(|v| format!("ridge = {v}\n")),
+        scale(0.1, 100.0).prop_map(|v| format!("time = {v}\n")),
+    ];
+    let model = prop_oneof![
+        (rbf, how).prop_map(|(model, how)| (model, how)),
+        (ntk, scale(0.1, 30.0).prop_map(|v| format!("time = {v}\n"))),
+    ];
+    let sampler = table(vec![
+        ("scheme?", quoted(&["euler", "heun", "ddim"])),
+        ("steps", integer(1..=30)),
+    ]);
+    (model, 4_u32..40, sampler)
+        .prop_map(|((model, how), samples, sampler)| {
+            format!(
+                "[model]\n{model}[training]\nsamples = {samples}\n{how}[sampler]\n{sampler}[predict]\ndraws = 4\n[monte_carlo]\nparticles = 32\n"
+            )
+        })
+        .boxed()
+}
+
+/// Data in D dimensions: a low-rank mixture, or points.
+fn data_in_space(dim: u32) -> BoxedStrategy<String> {
+    let subspaces = table(vec![
+        ("kind", constant("\"low-rank-mixture\"")),
+        ("dimension", constant(&dim.to_string())),
+        ("rank", integer(1..=2)),
+        ("subspaces", integer(1..=3)),
+        ("noise?", scale(1e-3, 0.5)),
+    ]);
+    let point = prop::collection::vec(-2.0..2.0, dim as usize);
+    let points = prop::collection::vec(point, 1..6)
+        .prop_map(|points| format!("kind = \"points\"\npoints = {points:?}\n"));
+    prop_oneof![subspaces, points].boxed()
+}
+
+/// A model in D dimensions with its training.
+fn model_in_space() -> BoxedStrategy<String> {
+    let waves = (integer(1..=6), 2_u32..40).prop_map(|(count, samples)| {
+        format!(
+            "[model]\nkind = \"linear\"\n[[model.features]]\nof = \"x\"\nkind = \"random-fourier\"\ncount = {count}\n[training]\nsamples = {samples}\nridge = 0.1\n[predict]\ndraws = 3\nparticles = 64\n"
+        )
+    });
+    let subspaces = (
+        table(vec![
+            ("rank", integer(1..=2)),
+            ("subspaces", integer(1..=3)),
+            ("assignment?", quoted(&["soft", "sharp"])),
+        ]),
+        table(vec![
+            ("dataset", integer(1..=20)),
+            ("restarts?", integer(1..=3)),
+        ]),
+    )
+        .prop_map(|(model, training)| {
+            format!("[model]\nkind = \"low-rank\"\n{model}[training]\n{training}")
+        });
+    let exact = constant("[model]\nkind = \"naive\"\nkappa = 0\n");
+    prop_oneof![1 => waves, 4 => subspaces, 2 => exact].boxed()
+}
+
+fn spec_in_space() -> impl Strategy<Value = String> {
+    let dim = 2_u32..6;
+    let ode = table(vec![
+        ("scheme?", quoted(&["euler", "heun", "ddim"])),
+        ("steps", integer(1..=12)),
+        ("start?", quoted(STARTS)),
+    ]);
+    let output = table(vec![
+        ("range?", constant("[-1.5, 2.5]")),
+        ("bins?", integer(1..=12)),
+    ]);
+    let sampler = prop_oneof![2 => ode, 1 => reverse_sde()];
+    (dim, diffusion(), model_in_space(), sampler, output, 0_u32..1000)
+        .prop_flat_map(|(dim, diffusion, model, sampler, output, seed)| {
+            data_in_space(dim).prop_map(move |data| {
+                format!(
+                    "seed = {seed}\n[data]\n{data}[diffusion]\n{diffusion}{model}[sampler]\n{sampler}[monte_carlo]\nmodels = 3\nparticles = 64\n[output]\n{output}"
+                )
+            })
         })
 }
 
@@ -383,7 +480,16 @@ fn random_specs_give_densities() {
         );
     }
     std::fs::write(folder.path().join("rows.csv"), rows).unwrap();
-    let cases = std::env::var("PROPTEST_CASES").map_or(SPECS, |n| n.parse().unwrap());
+    examine_all(SPECS, any_spec(folder.path()), folder.path());
+}
+
+#[test]
+fn random_specs_in_space_give_densities() {
+    examine_all(SPECS_IN_SPACE, spec_in_space(), Path::new("."));
+}
+
+fn examine_all(count: u32, specs: impl Strategy<Value = String>, folder: &Path) {
+    let cases = std::env::var("PROPTEST_CASES").map_or(count, |n| n.parse().unwrap());
     let config = ProptestConfig {
         cases,
         failure_persistence: None,
@@ -392,8 +498,8 @@ fn random_specs_give_densities() {
     // Always the same specs: a failure is there for everyone.
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, rng);
-    let outcome = runner.run(&any_spec(folder.path()), |text| {
-        examine(&text, folder.path()).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))
+    let outcome = runner.run(&specs, |text| {
+        examine(&text, folder).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))
     });
     outcome.unwrap();
 }

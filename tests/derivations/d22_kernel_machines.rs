@@ -816,3 +816,77 @@ fn d22_11_trained_machines_where_one_sample_counts() {
     // The first order is the worse.
     assert!((leading / observed - 1.0).abs() > (predicted / observed - 1.0).abs());
 }
+
+#[test]
+fn d22_15_jitter_is_that_of_the_trace() {
+    let problem = line();
+    let family = family(&problem, rbf(1, 0.8), None);
+    // K(z, z) = 1, lambda = alpha^2/sigma^2: its mean over t by the midpoint rule.
+    let n = 100_000;
+    let mean: f64 = (0..n)
+        .map(|k| {
+            let t = T_MIN + (1.0 - T_MIN) * (f64::from(k) + 0.5) / f64::from(n);
+            (problem.diffusion.alpha(t) / problem.diffusion.sigma(t)).powi(2)
+        })
+        .sum::<f64>()
+        / f64::from(n);
+    let jitter = family.ridge(&problem, &training(50, 0.0, None));
+    // 512 samples of lambda, whose standard deviation is some 1.3 times its mean.
+    near(
+        jitter,
+        1e-9 * mean,
+        1e-9 * mean,
+        4.0 * 1.3 / 512.0_f64.sqrt(),
+        "jitter",
+    );
+    assert_eq!(family.ridge(&problem, &training(50, 0.3, None)), 0.3);
+}
+
+/// Smooth kernels without a ridge: machines are those of the jitter, by another factorisation, and so are their statistics.
+#[test]
+fn d22_15_machines_without_a_ridge() {
+    let problem = line();
+    let family = family(&problem, rbf(1, 0.8), None);
+    let (samples, models) = (100, 400);
+    let without = training(samples, 0.0, None);
+    let jitter = family.ridge(&problem, &without);
+    let trainer = KernelTrainer::new(&problem, &family, &without);
+    let drawn = Samples::draw(
+        &problem,
+        Prediction::Denoiser,
+        &without,
+        &mut model_rng(5, 0),
+    );
+    let spectrum = trainer.spectrum(&drawn, None).unwrap();
+    // The kernel itself is singular to rounding: without the jitter there would be no solution.
+    assert!(spectrum.rates().1 < 1e-3 * jitter, "{:?}", spectrum.rates());
+    compare(
+        &trained(&trainer.train(&mut model_rng(5, 0)).unwrap()),
+        &trained(&spectrum.at_ridge(jitter)),
+        1e-4,
+        "machine",
+    );
+    let found = kernel_statistics(&problem, &family, &without, false).unwrap();
+    let with = training(samples, jitter, None);
+    let same = kernel_statistics(&problem, &family, &with, false).unwrap();
+    assert_eq!(found.weights.mean, same.weights.mean);
+    assert_eq!(found.weights.covariance, same.weights.covariance);
+    let outputs: Vec<Vec<f64>> = (0..models)
+        .map(|i| trained(&trainer.train(&mut model_rng(5, i)).unwrap()))
+        .collect();
+    let n = models as f64;
+    for (k, place) in PLACES.iter().enumerate() {
+        let phi = features(&family, *place);
+        let mean: f64 = outputs.iter().map(|o| o[k]).sum::<f64>() / n;
+        let variance = outputs.iter().map(|o| (o[k] - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        // Single samples have leverages far beyond one here, and the variance long tails: it is printed only.
+        println!(
+            "{place:?}: mean {mean:.3} {:.3}, deviation {:.3} {:.3}",
+            found.weights.mean.dot(&phi),
+            variance.sqrt(),
+            found.weights.standard_deviation(&phi, 0)
+        );
+        let off = (mean - found.weights.mean.dot(&phi)).abs() / variance.sqrt();
+        assert!(off < 0.1 + 4.0 / n.sqrt(), "{off}");
+    }
+}

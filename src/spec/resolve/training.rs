@@ -64,9 +64,6 @@ pub(super) fn resolve(
         None => *raw.ridge.get_or_insert(0.1),
     };
     check("training.ridge", ridge.is_finite() && ridge >= 0.0)?;
-    if kernel && time.is_none() {
-        check("training.ridge", ridge > 0.0)?;
-    }
     if draws > 1 {
         require_shared(problem, kernel, time)?;
     }
