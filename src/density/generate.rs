@@ -1,9 +1,6 @@
 //! The density that one given model generates.
 
-use std::cell::RefCell;
-
-use rand::{Rng, RngExt};
-use rand_distr::StandardNormal;
+use rand::Rng;
 
 use super::{Bins, DensityError, Masses, Member, PushForward, Refinement};
 use crate::experiment::{Experiment, Process, Scheme, Start};
@@ -12,7 +9,7 @@ use crate::numerics::low_discrepancy::ScrambledSobol;
 use crate::numerics::normal;
 use crate::problem::{Problem, StartDensity};
 use crate::readout::{Reading, Readout};
-use crate::sampler::{PfOde, SamplerError, reverse_sde, time_grid};
+use crate::sampler::{PfOde, time_grid};
 
 /// Random starts are integrated in blocks: long enough to reuse a table, short enough to stay in cache.
 const BLOCK: usize = 8192;
@@ -162,24 +159,8 @@ impl<'a> Generator<'a> {
             }
             (Process::ReverseSde { .. }, _) => {
                 let mut x = self.random_starts(rng);
-                self.carry(model, &mut x, rng)?;
+                self.flow.carry(self.process, model, &mut x, rng)?;
                 Ok(self.count(&x))
-            }
-        }
-    }
-
-    /// Carries positions (coordinate-major, D n numbers) from t_max to t_min, all of them at once.
-    pub fn carry<M: Denoiser + ?Sized, R: Rng + ?Sized>(
-        &self,
-        model: &M,
-        x: &mut [f64],
-        rng: &mut R,
-    ) -> Result<(), SamplerError> {
-        let diffusion = &self.problem.diffusion;
-        match self.process {
-            Process::PfOde => self.flow.flow(model, x).map(|_| ()),
-            Process::ReverseSde { churn } => {
-                reverse_sde(model, diffusion, self.scheme, &self.times, churn, x, rng)
             }
         }
     }
@@ -202,7 +183,9 @@ impl<'a> Generator<'a> {
         model: &M,
         rng: &mut R,
     ) -> Result<Reading, DensityError> {
-        self.read_blocks(rng, |x, rng| Ok(self.carry(model, x, rng)?))
+        self.read_blocks(rng, |x, rng| {
+            Ok(self.flow.carry(self.process, model, x, rng)?)
+        })
     }
 
     /// In D >= 2: moves low-discrepancy or random starts, in blocks, and reads off where they end.
@@ -299,17 +282,15 @@ impl<'a> Starts<'a> {
 
     /// Starts `first..first + count`, coordinate-major.
     fn block<R: Rng + ?Sized>(&self, first: usize, count: usize, rng: &mut R) -> Vec<f64> {
-        let rng = RefCell::new(rng);
-        let uniform =
-            |i: usize, k: usize| self.sequence.map(|s| s.coordinate(i, (first + k) as u64));
+        let Some(sequence) = self.sequence else {
+            return self.law.random_points(self.dim, count, rng);
+        };
+        let uniform = |i: usize, k: usize| sequence.coordinate(i, (first + k) as u64);
         self.law.points(
             self.dim,
             count,
-            |k| uniform(self.dim, k).unwrap_or_else(|| rng.borrow_mut().random()),
-            |i, k| match uniform(i, k) {
-                Some(u) => normal::quantile(u),
-                None => rng.borrow_mut().sample(StandardNormal),
-            },
+            |k| uniform(self.dim, k),
+            |i, k| normal::quantile(uniform(i, k)),
         )
     }
 }

@@ -1,5 +1,9 @@
 //! Where reverse trajectories start.
 
+use std::cell::RefCell;
+
+use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
 use super::{LinePosterior, Problem};
@@ -150,6 +154,22 @@ impl StartDensity {
                 },
             ),
         }
+    }
+
+    /// Independent starts in D dimensions, coordinate-major, D n numbers.
+    pub fn random_points<R: Rng + ?Sized>(
+        &self,
+        dim: usize,
+        count: usize,
+        rng: &mut R,
+    ) -> Vec<f64> {
+        let rng = RefCell::new(rng);
+        self.points(
+            dim,
+            count,
+            |_| rng.borrow_mut().random(),
+            |_, _| rng.borrow_mut().sample(StandardNormal),
+        )
     }
 
     /// Starts in D dimensions (coordinate-major, D n numbers) from standard normal numbers: `normal(i, k)` for coordinate i of

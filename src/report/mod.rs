@@ -9,9 +9,11 @@ mod format;
 mod grid;
 mod json;
 mod maps;
+mod measured;
 pub mod paths;
 mod readouts;
 pub mod recovery;
+mod recovery_table;
 pub mod result;
 mod table;
 
@@ -27,6 +29,6 @@ pub use figure::{
 pub use json::result_json;
 pub use maps::maps_summary;
 pub use readouts::readout_table;
-pub use recovery::recovery_table;
+pub use recovery_table::recovery_table;
 pub use result::{ResultError, read_result, result_schema};
 pub use table::{comparison_table, comparison_table_of};

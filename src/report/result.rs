@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use super::measured::Measured;
 use super::recovery::{Recovery, SUBSPACES};
 use crate::compare::{Distances, NoiseFloor, Quartiles};
 use crate::density::{Grid, Masses};
@@ -151,15 +152,6 @@ pub struct NumberResult {
     pub name: String,
     /// By the name of the density.
     pub values: BTreeMap<String, Measured>,
-}
-
-/// A value with its standard error: over models, draws, or clouds of starts.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Measured {
-    pub value: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub se: Option<f64>,
 }
 
 /// What lies between two neighbouring training points (no third one in the ball whose diameter they span).
@@ -369,6 +361,11 @@ impl CaseResult {
         self.predictions()
             .filter_map(|name| self.against_monte_carlo(name))
             .min_by(|a, b| a.tv.total_cmp(&b.tv))
+    }
+
+    /// How well subspaces were recovered, where that is among the diagnostics and can be read.
+    pub fn recovery(&self) -> Option<Recovery> {
+        serde_json::from_value(self.diagnostics.get(SUBSPACES)?.clone()).ok()
     }
 
     /// The number of this name.

@@ -6,7 +6,6 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::predict::fluctuations;
-use crate::density::Generator;
 use crate::experiment::Experiment;
 use crate::family::{CleanPoints, Family, LowRank, LowRankDenoiser, SubspaceFamily};
 use crate::monte_carlo::subspace::{
@@ -19,6 +18,7 @@ use crate::problem::Problem;
 use crate::readout::MEMORISED;
 use crate::report::recovery::{GeneratedDistances, PredictedRecovery, Recovery};
 use crate::report::result::Measured;
+use crate::sampler::PfOde;
 use crate::statistics::{SubspaceFluctuation, determined, probability_determined};
 
 /// The first models are sampled, so many points of each.
@@ -133,11 +133,11 @@ impl Trials<'_> {
     ) -> Result<Distances, EnsembleError> {
         let problem = &self.experiment.problem;
         let mut rng = stream(self.seed, FRESH - index);
-        let generator = Generator::new(self.experiment).with_particles(POINTS);
-        let mut x = generator.random_starts(&mut rng);
+        let sampler = &self.experiment.sampler;
+        let flow = PfOde::new(problem, sampler);
+        let mut x = flow.start().random_points(problem.dim(), POINTS, &mut rng);
         let denoiser = LowRankDenoiser::new(model, &problem.diffusion);
-        generator
-            .carry(&denoiser, &mut x, &mut rng)
+        flow.carry(sampler.process, &denoiser, &mut x, &mut rng)
             .map_err(|source| EnsembleError::Sample {
                 index,
                 source: source.into(),

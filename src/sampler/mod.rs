@@ -8,9 +8,10 @@ pub(crate) use reverse_sde::churned_drift;
 pub use reverse_sde::{NoisyStep, reverse_sde, reverse_step};
 pub use step::{Stage, Step, Tableau};
 
+use rand::Rng;
 use thiserror::Error;
 
-use crate::experiment::{SamplerOptions, Scheme, Spacing};
+use crate::experiment::{Process, SamplerOptions, Scheme, Spacing};
 use crate::family::Denoiser;
 use crate::problem::{Diffusion, Problem, StartDensity};
 
@@ -93,6 +94,23 @@ impl PfOde {
         }
         self.flow_on(model, &self.times, x)?;
         Ok(self.times.clone())
+    }
+
+    /// Carries positions by the process itself: this flow, or the reverse SDE with the flow's scheme and node times.
+    pub fn carry<M: Denoiser + ?Sized, R: Rng + ?Sized>(
+        &self,
+        process: Process,
+        model: &M,
+        x: &mut [f64],
+        rng: &mut R,
+    ) -> Result<(), SamplerError> {
+        match process {
+            Process::PfOde => self.flow(model, x).map(|_| ()),
+            Process::ReverseSde { churn } => {
+                let (diffusion, times) = (&self.diffusion, &self.times);
+                reverse_sde(model, diffusion, self.scheme, times, churn, x, rng)
+            }
+        }
     }
 
     /// Law of the positions at t_max that the sampler starts from.

@@ -5,8 +5,9 @@ use nalgebra::DMatrix;
 use num_complex::Complex64;
 use rayon::prelude::*;
 
-use super::gradient_flow::{Modes, conditional_covariance};
-use super::kernel::{Level, expanded, largest};
+use super::flow_modes::Modes;
+use super::gradient_flow::conditional_covariance;
+use super::kernel_level::{Level, expanded, largest};
 use super::whitened::Whitened;
 use super::{Measure, Population, StatisticsError, WeightStatistics, pairs};
 use crate::family::KernelFamily;

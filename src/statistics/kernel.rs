@@ -5,13 +5,13 @@ use nalgebra::{DMatrix, DVector};
 
 use super::deterministic_equivalent::{DeterministicEquivalent, deterministic_equivalent};
 use super::flow_equivalent::flow_equivalent;
-use super::gradient_flow::{FlowParts, gradient_flow};
+use super::gradient_flow::gradient_flow;
+use super::kernel_level::{FlowParts, Level, expanded, largest};
 use super::refinement::refine;
 use super::shared_points::SharedPoints;
-use super::whitened::{Whitened, outer};
+use super::whitened::Whitened;
 use super::{Measure, Population, Refinement, StatisticsError, WeightStatistics, pairs};
 use crate::family::KernelFamily;
-use crate::numerics::linalg;
 use crate::problem::{Component, Problem, Training};
 
 /// Relative change between two refinements at which the quadrature has converged.
@@ -35,22 +35,6 @@ pub struct KernelStatistics {
     pub largest_leverage: f64,
     /// Of the flow: its covariance by source.
     pub parts: Option<FlowParts>,
-}
-
-/// What one level found.
-pub(super) struct Level {
-    pub weights: WeightStatistics,
-    pub effective_features: f64,
-    pub largest_leverage: f64,
-    pub parts: Option<FlowParts>,
-    /// What the next level starts from.
-    pub equivalent: Option<DeterministicEquivalent>,
-}
-
-impl AsRef<WeightStatistics> for Level {
-    fn as_ref(&self) -> &WeightStatistics {
-        &self.weights
-    }
 }
 
 /// Statistics of the trained weights: of gradient flow at `training.time`, at any number of samples or to the first order in a
@@ -147,34 +131,6 @@ fn ridge(
         parts: None,
         equivalent: Some(solution),
     })
-}
-
-/// L C L^T, a block of a covariance.
-pub(super) fn expanded(
-    factor: &DMatrix<f64>,
-    covariance: &DMatrix<f64>,
-    symmetric: bool,
-) -> DMatrix<f64> {
-    let mut out = outer(factor, covariance);
-    if symmetric {
-        linalg::symmetrise(&mut out);
-    }
-    out
-}
-
-/// The largest value that some sample out of a million has: the far tails have no samples, and no end either.
-pub(super) fn largest(values: &[f64], probabilities: &[f64]) -> f64 {
-    const TAIL: f64 = 1e-6;
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
-    let mut above = 0.0;
-    for i in order {
-        above += probabilities[i];
-        if above > TAIL {
-            return values[i];
-        }
-    }
-    0.0
 }
 
 impl WeightStatistics {

@@ -3,8 +3,10 @@
 mod deterministic_equivalent;
 mod equivalent;
 mod flow_equivalent;
+mod flow_modes;
 mod gradient_flow;
 mod kernel;
+mod kernel_level;
 mod measure;
 mod population;
 mod quenched_layer;
@@ -18,8 +20,8 @@ mod whitened;
 
 pub use deterministic_equivalent::{DeterministicEquivalent, deterministic_equivalent};
 pub use equivalent::{Equivalent, equivalent};
-pub use gradient_flow::FlowParts;
 pub use kernel::{KernelStatistics, kernel_statistics};
+pub use kernel_level::FlowParts;
 pub use measure::Measure;
 pub use population::{Layout, LinePopulation, Panel, Population, SpacePopulation};
 pub use quenched_layer::{LayerWeights, QuenchedLayer, by_leverage};

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use nalgebra::DMatrix;
 
-use super::gradient_flow::{BLOCK, GROUPS, Modes, by_groups};
+use super::flow_modes::{BLOCK, GROUPS, Modes, by_groups};
 use super::{Measure, Population};
 use crate::numerics::linalg;
 use crate::problem::Data;

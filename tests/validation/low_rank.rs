@@ -10,7 +10,7 @@ use vkernel::density::{Generator, cloud_density};
 use vkernel::experiment::Experiment;
 use vkernel::family::ExactDenoiser;
 use vkernel::numerics::random::stream;
-use vkernel::report::recovery::{Recovery, recovery_of};
+use vkernel::report::recovery::Recovery;
 use vkernel::report::result::{CaseResult, MONTE_CARLO, PF_ODE};
 use vkernel::run::{Checkpoints, Parts, run};
 use vkernel::spec::{Format, Spec, parse};
@@ -29,7 +29,7 @@ fn results(text: &str, train: bool) -> Vec<CaseResult> {
 
 fn recoveries(text: &str) -> Vec<Recovery> {
     let all = results(text, true);
-    all.iter().map(|case| recovery_of(case).unwrap()).collect()
+    all.iter().map(|case| case.recovery().unwrap()).collect()
 }
 
 /// The exact score's density of a low-rank mixture and of the same data written with covariances: other code in two dimensions and
@@ -330,4 +330,32 @@ fn subspaces_of_other_data() {
         recovery.median_largest_sine
     );
     assert_eq!(recovery.clustering_partition, Some(1.0));
+}
+
+/// Distances are those of points that the case's own sampler generates. Over a short time the flow keeps most of where it starts: from
+/// N(0, sigma^2) within the subspaces' shrunken noise, from the noised data at the data's distances.
+#[test]
+fn generated_points_come_from_the_cases_own_sampler() {
+    let text = |sampler: &str| {
+        transition("", "per_subspace = 60", "")
+            .replace("sweep = {  }", "")
+            .replace("sampler = { ", &format!("sampler = {{ {sampler}"))
+            .replace("kind = \"vp\"", "kind = \"vp\", t_max = 0.1")
+    };
+    let to_training = |sampler: &str| {
+        let found = recoveries(&text(sampler)).remove(0).generated;
+        (found.to_training, found.fresh_to_training)
+    };
+    let (normal, fresh) = to_training("");
+    for sampler in [
+        "start = \"noised\", ",
+        "start = \"noised\", kind = \"reverse-sde\", ",
+    ] {
+        let (noised, fresh) = to_training(sampler);
+        assert!(
+            (noised / fresh - 1.0).abs() < 0.1,
+            "{sampler}: {noised} {fresh}"
+        );
+    }
+    assert!((normal / fresh - 1.0).abs() > 0.2, "{normal} {fresh}");
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::elementary::Elementary;
 use super::lanes::{BLOCK, Lane, Pairs, Slot, Table};
+use super::leaf_points::{LeafPoints, components};
 use super::network::Network;
 use super::written::{Argument, Written};
 use super::{Base, Embedding, KernelError, Part};
@@ -22,15 +23,6 @@ enum Kind {
     Elementary(Elementary),
     Network(Network),
     Written(Written),
-}
-
-/// What a leaf keeps of its points.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct LeafPoints {
-    /// The vectors in which gradients are written, one table per component.
-    pub vectors: Vec<Table>,
-    /// Other numbers of each point.
-    pub tables: Vec<Table>,
 }
 
 impl Leaf {
@@ -190,13 +182,4 @@ fn products(index: usize, pairs: &Pairs) -> Lane {
         }
     });
     sum
-}
-
-/// Hands over every component of the block's vectors and of the one beside it.
-#[inline(always)]
-pub(super) fn components(index: usize, pairs: &Pairs, mut receive: impl FnMut(&[f64; BLOCK], f64)) {
-    let (a, b) = (&pairs.a.leaves[index], &pairs.b.leaves[index]);
-    for (u, v) in a.vectors.iter().zip(&b.vectors) {
-        receive(u.lane(pairs.block), v.at(pairs.column));
-    }
 }

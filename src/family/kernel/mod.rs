@@ -28,6 +28,7 @@ mod embedding;
 mod evaluate;
 mod lanes;
 mod leaf;
+mod leaf_points;
 mod network;
 mod tree;
 mod written;
@@ -38,7 +39,8 @@ pub use definition::{
 pub use embedding::{Embedding, TimeEmbedding};
 
 use definition::positive;
-use leaf::{Leaf, LeafPoints};
+use leaf::Leaf;
+use leaf_points::LeafPoints;
 use tree::Tree;
 
 /// A kernel on z = (x, t).

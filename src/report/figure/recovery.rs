@@ -14,7 +14,7 @@ use super::panel::QUIET;
 use super::scene::{Align, Bar, INK, Scene, Text, plain, upward};
 use super::sweep::{fitting, short_names};
 use crate::report::format::{swept_value, value_order};
-use crate::report::recovery::{Recovery, recovery_of};
+use crate::report::recovery::Recovery;
 use crate::report::result::RunResult;
 
 /// Panels in a line.
@@ -43,7 +43,7 @@ pub(super) fn scenes(result: &RunResult) -> Result<Vec<Scene>, FigureError> {
     let cells: Vec<Cell> = result
         .cases
         .iter()
-        .filter_map(|case| Some((&case.case, recovery_of(case)?)))
+        .filter_map(|case| Some((&case.case, case.recovery()?)))
         .collect();
     let Some(keys) = Keys::of(&cells) else {
         return Ok(Vec::new());

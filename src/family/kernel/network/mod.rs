@@ -8,7 +8,7 @@ mod relu;
 mod smooth;
 
 use super::lanes::{BLOCK, Lane, Pairs, Slot, Table};
-use super::leaf::{LeafPoints, components};
+use super::leaf_points::{LeafPoints, components};
 use super::{Activation, Architecture};
 use smooth::{Erf, Gelu};
 

@@ -1,0 +1,66 @@
+//! What the statistics of a kernel family are on one quadrature, and what their solvers share.
+
+use nalgebra::DMatrix;
+
+use super::WeightStatistics;
+use super::deterministic_equivalent::DeterministicEquivalent;
+use super::whitened::outer;
+use crate::numerics::linalg;
+
+/// What one level found.
+pub(super) struct Level {
+    pub weights: WeightStatistics,
+    pub effective_features: f64,
+    pub largest_leverage: f64,
+    pub parts: Option<FlowParts>,
+    /// What the next level starts from.
+    pub equivalent: Option<DeterministicEquivalent>,
+}
+
+impl AsRef<WeightStatistics> for Level {
+    fn as_ref(&self) -> &WeightStatistics {
+        &self.weights
+    }
+}
+
+/// The weights' covariance by source: traces of E[lambda f f^T], the variance of the trained function over the training
+/// distribution. They add up to the whole.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FlowParts {
+    /// The target's noise.
+    pub target_noise: f64,
+    /// Which samples were drawn.
+    pub design: f64,
+    /// That several samples share a clean point, beyond what as many fresh samples vary by.
+    pub repeats: f64,
+    /// The random initial function, filtered by I - k_tau.
+    pub initial: f64,
+}
+
+/// L C L^T, a block of a covariance.
+pub(super) fn expanded(
+    factor: &DMatrix<f64>,
+    covariance: &DMatrix<f64>,
+    symmetric: bool,
+) -> DMatrix<f64> {
+    let mut out = outer(factor, covariance);
+    if symmetric {
+        linalg::symmetrise(&mut out);
+    }
+    out
+}
+
+/// The largest value that some sample out of a million has: the far tails have no samples, and no end either.
+pub(super) fn largest(values: &[f64], probabilities: &[f64]) -> f64 {
+    const TAIL: f64 = 1e-6;
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
+    let mut above = 0.0;
+    for i in order {
+        above += probabilities[i];
+        if above > TAIL {
+            return values[i];
+        }
+    }
+    0.0
+}
