@@ -163,7 +163,20 @@ fn seconds(experiment: &Experiment, memory: &MemoryEstimate) -> (f64, f64) {
                 predict_seconds(experiment, memory, family, sample * fraction.min(1.0)),
             )
         }
-        None => (models, 0.0),
+        None => (models, naive_seconds(experiment)),
+    }
+}
+
+/// Seconds of one thread for the predictions of the naive family on the line: the Fokker-Planck equation, whose grid is refined
+/// until it resolves the noise at t_min (1 s at sigma = 0.06, 24 s at 0.0045).
+fn naive_seconds(experiment: &Experiment) -> f64 {
+    const SECONDS: f64 = 0.02;
+    const EXPONENT: f64 = -1.3;
+    let problem = &experiment.problem;
+    let sigma = problem.diffusion.sigma(problem.t_min);
+    match experiment.predict.methods.contains(&Method::FokkerPlanck) {
+        true => SECONDS * sigma.max(1e-4).powf(EXPONENT),
+        false => 0.0,
     }
 }
 
@@ -184,6 +197,11 @@ fn evaluation(experiment: &Experiment) -> f64 {
     match (&experiment.family, &experiment.training) {
         (Family::Kernel(_), Some(training)) => training.samples as f64 * PAIR,
         (Family::Network(family), _) => 2.0 * family.network.parameters() as f64 / FLOP_RATE,
+        // An exponential for every component, and often a normal number.
+        (Family::Naive(_), _) => {
+            let components = experiment.problem.data.components().len() as f64;
+            EVALUATION * (0.5 + 0.75 * components)
+        }
         _ => EVALUATION,
     }
 }

@@ -52,9 +52,9 @@ pub enum Closure {
     LargeSamples { feature_ratio: f64 },
     /// Gradient flow to first order in every sample's influence: the largest leverage.
     FirstOrder { leverage: f64 },
-    /// Kernel machines at any number of samples, with a Gaussian field: its whole effect on the average density, and the largest
-    /// leverage.
-    Kernel { effect: f64, leverage: f64 },
+    /// Kernel machines at any number of samples: the whole effect of the Gaussian field on the average density, where it was
+    /// computed, and the largest leverage.
+    Kernel { effect: Option<f64>, leverage: f64 },
     /// The equivalent with a Gaussian field: the whole effect of the field on the average density bounds its error.
     Gaussian { effect: f64 },
     /// The Gaussian field given a layer: estimated error, and the samples that the layer holds of all.

@@ -155,18 +155,18 @@ fn assess_linear(experiment: &Experiment, set: &PredictionSet, method: Method) -
         )),
         _ => None,
     };
+    let of_effect = |effect: f64| {
+        let because = format!("closure {effect:.3} (the whole effect of the fluctuations)");
+        error_budget(experiment, set, method, effect, gap, &because)
+    };
     let trust = match &set.closure {
         Some(Closure::LargeSamples { feature_ratio }) => large_samples(*feature_ratio, gap),
         Some(Closure::FirstOrder { leverage }) => first_order(*leverage, gap),
         Some(Closure::Kernel { effect, leverage }) => {
-            let because = format!("closure {effect:.3} (the whole effect of the fluctuations)");
-            let budget = error_budget(experiment, set, method, *effect, gap, &because);
+            let budget = effect.map_or_else(unknown_effect, of_effect);
             of_leverage(*leverage, budget)
         }
-        Some(Closure::Gaussian { effect }) => {
-            let because = format!("closure {effect:.3} (the whole effect of the fluctuations)");
-            error_budget(experiment, set, method, *effect, gap, &because)
-        }
+        Some(Closure::Gaussian { effect }) => of_effect(*effect),
         Some(Closure::Layered {
             error,
             layer,
@@ -177,10 +177,7 @@ fn assess_linear(experiment: &Experiment, set: &PredictionSet, method: Method) -
             );
             error_budget(experiment, set, method, *error, gap, &because)
         }
-        None => Trust {
-            level: TrustLevel::Limited,
-            reason: "the size of the fluctuations was not computed".into(),
-        },
+        None => unknown_effect(),
     };
     let trust = match (method, set.loops_refused) {
         (Method::Semiclassical, Some(refused)) if refused > MOSTLY => {
@@ -197,6 +194,13 @@ fn assess_linear(experiment: &Experiment, set: &PredictionSet, method: Method) -
                 trust.reason
             ),
         },
+    }
+}
+
+fn unknown_effect() -> Trust {
+    Trust {
+        level: TrustLevel::Limited,
+        reason: "the size of the fluctuations was not computed".into(),
     }
 }
 

@@ -136,8 +136,10 @@ fn batches_and_adam() {
 
 #[test]
 fn a_kernel_in_the_plane() {
+    // A long one, for few polynomials.
+    let rbf = "kind = \"kernel\"\nkernels = [{ kind = \"rbf\", of = \"xt\", length = 2.5 }]";
     let text = spec(
-        NTK,
+        rbf,
         "time = 10.0",
         "statistics = \"sandwich\"\nmethods = [\"mean-field\"]",
     )
@@ -145,4 +147,21 @@ fn a_kernel_in_the_plane() {
     let result = run(&text, &["--set", "monte_carlo.models=4"]);
     let case = &result["cases"][0];
     assert!(comparison(case, "mean-field")["tv"].as_f64().unwrap() < 0.6);
+}
+
+/// What a prediction's trust says does not depend on which other methods were asked for.
+#[test]
+fn trust_of_the_gaussian_field_alone() {
+    let sweep = "[sweep]\n\"predict.methods\" = [[\"gaussian-field\"], [\"mean-field\", \"gaussian-field\"]]\n";
+    let text = spec(NTK, "time = 30.0", "statistics = \"equivalent\"") + sweep;
+    let result = run(&text, &["--set", "monte_carlo.models=4"]);
+    let trust = |case: usize| &result["cases"][case]["trust"]["gaussian-field"];
+    assert_eq!(trust(0)["level"], trust(1)["level"]);
+    for case in [0, 1] {
+        let reason = trust(case)["reason"].as_str().unwrap();
+        assert!(
+            reason.contains("largest leverage") && reason.contains("closure"),
+            "{reason}"
+        );
+    }
 }

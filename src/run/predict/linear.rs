@@ -11,7 +11,7 @@ use crate::action::Action;
 use crate::compare::total_variation;
 use crate::density::{
     Chain, DensityError, Ensemble, Estimate, GaussianField, Generator, LARGE_PARAMETER,
-    LayerChoice, LayeredField, RandomField, SampleSumField, Semiclassical, choose_layer,
+    LayerChoice, LayeredField, Masses, RandomField, SampleSumField, Semiclassical, choose_layer,
     gap_filling, gaussianity, mean_field, saddle_density, semiclassical,
 };
 use crate::experiment::{Experiment, Method, Process, Scheme, StatisticsKind};
@@ -127,28 +127,28 @@ pub(super) fn predict(
         }
         set.insert(method, estimate, ensemble, seconds);
     }
-    job.assess_closure(&mut set);
+    let mean = reference.as_ref().map(|(estimate, _)| &estimate.masses);
+    job.assess_closure(mean, &mut set);
     Ok(set)
 }
 
 impl<'a> Job<'a> {
-    /// Without a layer the field's whole effect bounds what its being Gaussian is off by.
-    pub(super) fn assess_closure(&self, set: &mut PredictionSet) {
-        if let (Statistics::Equivalent(_) | Statistics::Kernel(_), Some(mean), Some(field)) = (
-            &self.statistics,
-            set.by_method.get(&Method::MeanField),
-            set.by_method.get(&Method::GaussianField),
-        ) {
-            let effect = total_variation(&mean.estimate.masses, &field.estimate.masses);
-            set.closure = match &self.statistics {
-                Statistics::Kernel(kernel) if kernel.parts.is_some() => return, // of first order
-                Statistics::Kernel(kernel) => Some(Closure::Kernel {
-                    effect,
-                    leverage: kernel.largest_leverage,
-                }),
-                _ => Some(Closure::Gaussian { effect }),
-            };
-        }
+    /// Without a layer the field's whole effect bounds what its being Gaussian is off by: the distance from `mean`, what the mean
+    /// weights generate.
+    pub(super) fn assess_closure(&self, mean: Option<&Masses>, set: &mut PredictionSet) {
+        let field = set.by_method.get(&Method::GaussianField);
+        let effect = mean
+            .zip(field)
+            .map(|(mean, field)| total_variation(mean, &field.estimate.masses));
+        let own = match &self.statistics {
+            Statistics::Kernel(kernel) if kernel.parts.is_none() => Some(Closure::Kernel {
+                effect,
+                leverage: kernel.largest_leverage,
+            }),
+            Statistics::Equivalent(_) => effect.map(|effect| Closure::Gaussian { effect }),
+            _ => return, // of first order, of many samples, or with a layer: already told
+        };
+        set.closure = own;
     }
 
     /// The density of the model with the given weights, and whether its map of x_T folds: its push-forward, or with noise the

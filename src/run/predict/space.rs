@@ -60,7 +60,7 @@ impl Job<'_> {
                 None => set.insert(method, estimate, ensemble, seconds),
             }
         }
-        self.assess_closure(&mut set);
+        self.assess_closure(Some(&reference.mean()), &mut set);
         Ok(set)
     }
 
