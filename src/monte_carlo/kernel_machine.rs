@@ -108,6 +108,78 @@ impl<'a> KernelTrainer<'a> {
         })
     }
 
+    /// What the family's expansion changes of one trained machine: outputs at `places` of the machine with the exact kernel less those
+    /// of the machine with the expansion, on the same samples (at most 512), from f = 0. One row per place, one column per output.
+    pub fn expansion_change<R: Rng + ?Sized>(
+        &self,
+        places: &Samples,
+        rng: &mut R,
+    ) -> Result<DMatrix<f64>, TrainError> {
+        const MOST: usize = 512;
+        let training = Training {
+            samples: self.training.samples.min(MOST),
+            draws: 1,
+            ..self.training.clone()
+        };
+        let predicts = self.family.linear.predicts;
+        let samples = Samples::draw(self.problem, predicts, &training, rng);
+        let (p, m) = (samples.t.len(), places.t.len());
+        let points = self.family.kernel.points(&samples.x, &samples.t);
+        let (roots, system) = self.system(&samples, &points);
+        let residual = self.residual(&samples, &roots, None);
+        let mut cross = DMatrix::zeros(p, m);
+        let at = self.family.kernel.points(&places.x, &places.t);
+        self.family
+            .kernel
+            .matrix(&points, &at, cross.as_mut_slice());
+        let exact = self.outputs(&system, &cross, &roots, &residual)?;
+        // Rows sqrt(lambda) L^T phi take the place of the kernel.
+        let (own, there) = (self.coordinates(&samples), self.coordinates(places));
+        let cross = &own * there.transpose();
+        let scaled = DMatrix::from_fn(p, own.ncols(), |i, k| roots[i] * own[(i, k)]);
+        let system = &scaled * scaled.transpose() / p as f64;
+        Ok(exact - self.outputs(&system, &cross, &roots, &residual)?)
+    }
+
+    /// k(z, Z) Lambda^(1/2) g(S) r/P at every place z, g the filter of the flow or of the ridge.
+    fn outputs(
+        &self,
+        system: &DMatrix<f64>,
+        cross: &DMatrix<f64>,
+        roots: &[f64],
+        residual: &DMatrix<f64>,
+    ) -> Result<DMatrix<f64>, TrainError> {
+        let (values, vectors) = linalg::symmetric_eigen(system)?;
+        let mut modes = vectors.tr_mul(residual);
+        for (mu, mut row) in values.iter().zip(modes.row_iter_mut()) {
+            row.scale_mut(match self.training.time {
+                Some(time) if mu * time > 1e-12 => -(-mu * time).exp_m1() / mu,
+                Some(time) => time,
+                None => 1.0 / (mu.max(0.0) + self.ridge),
+            });
+        }
+        let mut solution = vectors * modes;
+        for (root, mut row) in roots.iter().zip(solution.row_iter_mut()) {
+            row.scale_mut(root / roots.len() as f64);
+        }
+        Ok(cross.tr_mul(&solution))
+    }
+
+    /// L^T phi at every sample, a row each.
+    fn coordinates(&self, samples: &Samples) -> DMatrix<f64> {
+        let features = &self.family.linear.features;
+        let n = samples.t.len();
+        let mut phi = DMatrix::zeros(features.len(), n);
+        let mut x = vec![0.0; self.problem.dim()];
+        for (k, mut column) in phi.column_iter_mut().enumerate() {
+            for (i, x) in x.iter_mut().enumerate() {
+                *x = samples.x[i * n + k];
+            }
+            features.values(&x, samples.t[k], column.as_mut_slice());
+        }
+        phi.tr_mul(&self.family.factor)
+    }
+
     fn solve(
         &self,
         samples: &Samples,

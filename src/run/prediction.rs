@@ -41,6 +41,8 @@ pub struct PredictionSet {
     pub statistics_seconds: f64,
     /// How good the closure behind the predictions is (families with trained weights).
     pub closure: Option<Closure>,
+    /// Kernels: root mean square of what their expansion changes of a trained machine, in standard deviations over machines.
+    pub expansion_shift: Option<f64>,
     /// Probability of the x_T at which V is too large for the loop corrections, where they were asked for.
     pub loops_refused: Option<f64>,
 }

@@ -25,6 +25,10 @@ const SMALL_LEVERAGE: f64 = 0.2;
 const HALF: f64 = 0.5;
 const DECIDING: f64 = 1.5;
 const LARGE_LEVERAGE: f64 = 1.0;
+/// Shift of trained functions by a kernel's expansion, in standard deviations: the bar for means (0.1), and
+/// three times that, beyond which nothing is left of it.
+const FAITHFUL: f64 = 0.1;
+const UNFAITHFUL: f64 = 0.3;
 
 /// Reliability of every prediction of a case.
 pub(super) fn assess(experiment: &Experiment, set: &PredictionSet) -> BTreeMap<String, Trust> {
@@ -185,6 +189,7 @@ fn assess_linear(experiment: &Experiment, set: &PredictionSet, method: Method) -
         }
         _ => trust,
     };
+    let trust = of_expansion(set.expansion_shift, trust);
     match (method, gap, trust) {
         (Method::GaussianField, _, trust) | (_, Some(_), trust) => trust,
         (_, None, trust) => Trust {
@@ -226,6 +231,20 @@ fn of_leverage(leverage: f64, budget: Trust) -> Trust {
     Trust {
         level: budget.level.min(grade(leverage, HALF, DECIDING)),
         reason: format!("largest leverage {leverage:.2}; {}", budget.reason),
+    }
+}
+
+/// The theory of a kernel is that of its expansion: the mean should move by far less than the machines vary.
+fn of_expansion(shift: Option<f64>, trust: Trust) -> Trust {
+    match shift.map(|shift| (shift, grade(shift, FAITHFUL, UNFAITHFUL))) {
+        Some((shift, level)) if level < trust.level || level == TrustLevel::None => Trust {
+            level,
+            reason: format!(
+                "the kernel's expansion moves trained functions by {shift:.2} of their standard deviation; {}",
+                trust.reason
+            ),
+        },
+        _ => trust,
     }
 }
 

@@ -3,14 +3,16 @@
 //! program but the kernel's values.
 
 use nalgebra::{DMatrix, DVector};
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use vkernel::family::kernel::{
     Activation, Architecture, Base, Embedding, Kernel, Node, Part, TimeEmbedding,
 };
 use vkernel::monte_carlo::{KernelTrainer, model_rng};
-use vkernel::problem::{Prediction, Problem, Samples};
+use vkernel::problem::{Data, Prediction, Problem, Samples};
 use vkernel::statistics::kernel_statistics;
 
+use super::common::*;
 use super::d22_kernel_machines::{family, line, rbf, statistics, training};
 
 /// Places at which flows are compared: samples of their own.
@@ -19,8 +21,12 @@ const PLACE_SEED: u64 = 77;
 
 /// Kernel of an infinitely wide network with one hidden layer of ReLU.
 fn ntk() -> Kernel {
+    ntk_of(1)
+}
+
+fn ntk_of(dim: usize) -> Kernel {
     let embedding = Embedding {
-        dim: 1,
+        dim,
         time: TimeEmbedding::Raw,
         scale_inputs: None,
     };
@@ -31,7 +37,7 @@ fn ntk() -> Kernel {
         bias_std: 0.5,
     });
     let of = Part::All;
-    Kernel::new(1, embedding, Node::Leaf { base, of }).unwrap()
+    Kernel::new(dim, embedding, Node::Leaf { base, of }).unwrap()
 }
 
 fn places(problem: &Problem) -> Samples {
@@ -111,13 +117,12 @@ fn flows(
 }
 
 fn drawn(problem: &Problem, samples: usize, index: u64) -> Samples {
+    drawn_with(problem, samples, &mut model_rng(31, index))
+}
+
+fn drawn_with(problem: &Problem, samples: usize, rng: &mut ChaCha8Rng) -> Samples {
     let training = training(samples, 0.0, None);
-    Samples::draw(
-        problem,
-        Prediction::Denoiser,
-        &training,
-        &mut model_rng(31, index),
-    )
+    Samples::draw(problem, Prediction::Denoiser, &training, rng)
 }
 
 #[test]
@@ -266,4 +271,129 @@ fn d22_11_a_thousand_samples() {
 fn d22_11_five_thousand_samples() {
     table("rbf", rbf(1, 0.8), 5000, 150, 200);
     table("ntk", ntk(), 5000, 150, 200);
+}
+
+/// A machine in the expansion, by the trainer and by the statistics' own linear algebra: with the expansion's kernel instead of the
+/// exact one, the outputs at the places are the exact machine's less the change.
+#[test]
+fn d22_16_what_the_expansion_moves() {
+    let problem = line();
+    let places = places(&problem);
+    // A coarse expansion moves; a fine one does not.
+    for (kernel, low, high) in [(rbf(1, 0.8), 0.0, 1e-6), (ntk(), 1e-4, 3e-2)] {
+        let family = family(&problem, kernel.clone(), None);
+        let training = training(120, 0.0, Some(30.0));
+        let trainer = KernelTrainer::new(&problem, &family, &training);
+        let change = trainer
+            .expansion_change(&places, &mut model_rng(9, 0))
+            .unwrap();
+        let largest = change.amax();
+        println!("{largest:.1e}");
+        assert!((low..high).contains(&largest), "{largest:e}");
+        // The same samples, the exact kernel, by Lanczos; then the expansion's kernel by explicit Euler steps of the flow in weights.
+        let samples = drawn_with(&problem, 120, &mut model_rng(9, 0));
+        let exact = flows(&kernel, &samples, &places, &[30.0], 120);
+        let rows = |s: &Samples| {
+            let mut phi = DMatrix::zeros(family.linear.features.len(), s.t.len());
+            for (k, mut column) in phi.column_iter_mut().enumerate() {
+                let values = &family.linear.features;
+                values.values(&[s.x[k]], s.t[k], column.as_mut_slice());
+            }
+            phi.tr_mul(&family.factor)
+        };
+        let (own, there) = (rows(&samples), rows(&places));
+        let lambda = DVector::from_column_slice(&samples.lambda);
+        let y = DVector::from_column_slice(&samples.y);
+        let slope = |w: &DVector<f64>| own.tr_mul(&lambda.component_mul(&(&y - &own * w))) / 120.0;
+        let rate = (own.tr_mul(&DMatrix::from_fn(120, own.ncols(), |i, k| {
+            lambda[i] * own[(i, k)]
+        })) / 120.0)
+            .symmetric_eigenvalues()
+            .max();
+        let steps = (40.0 * rate * 30.0).ceil();
+        let h = 30.0 / steps;
+        let mut w = DVector::zeros(own.ncols());
+        for _ in 0..steps as usize {
+            let half = slope(&(&w + slope(&w) * (0.5 * h)));
+            w += half * h;
+        }
+        let expanded = there * w;
+        for k in 0..PLACES {
+            let expected = exact[k] - expanded[k];
+            assert!(
+                (change[(k, 0)] - expected).abs() < 1e-5,
+                "{} {expected}",
+                change[(k, 0)]
+            );
+        }
+    }
+}
+
+/// In the plane, where outputs share everything: mean and covariance at places against machines trained with the exact kernel.
+#[test]
+#[ignore = "minutes"]
+fn d22_11_in_the_plane() {
+    let points = [vec![1.0, 0.0], vec![-0.5, 0.8], vec![-0.4, -0.9]];
+    let problem = problem(Data::points(&points, None).unwrap(), VP, 0.1, 1.0);
+    for kernel in [rbf(2, 1.6), ntk_of(2)] {
+        let family = family(&problem, kernel, None);
+        let (samples, models) = (150, 400);
+        let training = training(samples, 0.0, Some(10.0));
+        let found = kernel_statistics(&problem, &family, &training, false).unwrap();
+        let places = places(&problem);
+        let trainer = KernelTrainer::new(&problem, &family, &training);
+        let outputs: Vec<Vec<f64>> = (0..models)
+            .into_par_iter()
+            .map(|i| {
+                let model = trainer.train(&mut model_rng(41, i)).unwrap();
+                let mut all = Vec::with_capacity(2 * PLACES);
+                for k in 0..PLACES {
+                    let mut out = [0.0; 2];
+                    model.output(places.t[k], &[places.x[k], places.x[PLACES + k]], &mut out);
+                    all.extend(out);
+                }
+                all
+            })
+            .collect();
+        let n = models as f64;
+        let (mut trace, mut predicted, mut off) = (0.0, 0.0, 0.0_f64);
+        for k in 0..PLACES {
+            let f = family.linear.features.len();
+            let mut phi = DVector::zeros(f);
+            let x = [places.x[k], places.x[PLACES + k]];
+            family
+                .linear
+                .features
+                .values(&x, places.t[k], phi.as_mut_slice());
+            for o in 0..2 {
+                let mean = outputs.iter().map(|a| a[2 * k + o]).sum::<f64>() / n;
+                let variance = outputs
+                    .iter()
+                    .map(|a| (a[2 * k + o] - mean).powi(2))
+                    .sum::<f64>()
+                    / (n - 1.0);
+                let expected = found.weights.mean.rows(o * f, f).dot(&phi);
+                trace += variance;
+                predicted += found.weights.standard_deviation(&phi, o).powi(2);
+                off = off.max((mean - expected).abs() / variance.sqrt());
+                if k < 4 {
+                    println!(
+                        "{x:.2?} t {:.2}: mean {mean:.4} {expected:.4} deviation {:.4} {:.4}",
+                        places.t[k],
+                        variance.sqrt(),
+                        found.weights.standard_deviation(&phi, o)
+                    );
+                }
+            }
+        }
+        // The bars for any P, with the noise of 400 machines.
+        assert!((predicted / trace - 1.0).abs() < 0.07 + 2.0 * (2.0 / n).sqrt());
+        assert!(off < 0.1 + 4.0 / n.sqrt());
+        println!(
+            "leverage {:.2}, trace {:.3}, mean off by at most {off:.3}, expansion {:.1e}",
+            found.largest_leverage,
+            predicted / trace,
+            family.expansion_error
+        );
+    }
 }

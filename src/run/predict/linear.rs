@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use nalgebra::DVector;
+use rand::RngExt;
+use rand_distr::StandardNormal;
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -16,10 +18,12 @@ use crate::density::{
 };
 use crate::experiment::{Experiment, Method, Process, Scheme, StatisticsKind};
 use crate::family::{Linear, LinearDenoiser};
+use crate::monte_carlo::KernelTrainer;
 use crate::numerics::random::stream;
-use crate::problem::{Problem, StartDensity, Training};
+use crate::problem::{Problem, Samples, StartDensity, Training};
 use crate::run::RunError;
 use crate::run::prediction::{Closure, Grow, LIMITED, PredictionSet, failed};
+use crate::sampler::time_grid;
 use crate::statistics::{
     Equivalent, KernelStatistics, QuenchedLayer, SampleSum, Sandwich, StatisticsError, VKernel,
     WeightStatistics, equivalent, kernel_statistics, sandwich,
@@ -563,8 +567,57 @@ fn describe_kernel(kernel: &KernelStatistics, experiment: &Experiment, set: &mut
             leverage: kernel.largest_leverage,
         });
     }
+    set.expansion_shift = expansion_shift(kernel, experiment);
+    diagnostics["kernel_expansion_shift"] = json!(set.expansion_shift);
     set.diagnostics.insert("statistics".into(), diagnostics);
     warn_if_coarse(kernel.refinement.change, set);
+}
+
+/// What the expansion changes of a machine, in standard deviations over machines (root mean squares), where the sampler goes: at noised
+/// data of the times of its grid. D22.16.
+fn expansion_shift(kernel: &KernelStatistics, experiment: &Experiment) -> Option<f64> {
+    const PLACES: usize = 64;
+    const SEED: u64 = 0x5eed_00e5;
+    let (problem, sampler) = (&experiment.problem, &experiment.sampler);
+    let (family, training) = (experiment.family.kernel()?, experiment.training.as_ref()?);
+    let mut rng = stream(SEED, 0);
+    let fresh = Training {
+        samples: PLACES,
+        draws: 1,
+        ..training.clone()
+    };
+    let mut places = Samples::draw(problem, family.linear.predicts, &fresh, &mut rng);
+    let times = time_grid(sampler.grid, problem.t_max, problem.t_min, PLACES - 1);
+    let mut clean = vec![0.0; problem.dim()];
+    for (k, t) in times.into_iter().enumerate() {
+        problem.data.sample(&mut rng, &mut clean);
+        let (alpha, sigma) = (problem.diffusion.alpha(t), problem.diffusion.sigma(t));
+        places.t[k] = t;
+        for (i, x0) in clean.iter().enumerate() {
+            let noise: f64 = rng.sample(StandardNormal);
+            places.x[i * PLACES + k] = alpha * x0 + sigma * noise;
+        }
+    }
+    let trainer = KernelTrainer::new(problem, family, training);
+    let change = trainer
+        .expansion_change(&places, &mut stream(SEED, 1))
+        .ok()?;
+    let mut phi = DVector::zeros(family.linear.features.len());
+    let mut variance = 0.0;
+    for k in 0..PLACES {
+        let x: Vec<f64> = (0..problem.dim())
+            .map(|i| places.x[i * PLACES + k])
+            .collect();
+        family
+            .linear
+            .features
+            .values(&x, places.t[k], phi.as_mut_slice());
+        for output in 0..problem.dim() {
+            variance += kernel.weights.standard_deviation(&phi, output).powi(2);
+        }
+    }
+    let shift = (change.norm_squared() / variance).sqrt();
+    shift.is_finite().then_some(shift)
 }
 
 fn warn_if_coarse(change: f64, set: &mut PredictionSet) {
