@@ -4,7 +4,7 @@ use super::panel::{FRAME_WIDTH, tick_below, tick_left, ticks};
 use super::scene::Scene;
 use crate::report::format::{real, significant};
 
-/// Largest to smallest time from which on the axis of times is logarithmic.
+/// Largest to smallest value from which on the axis of times and of swept numbers is logarithmic.
 const LOG_FROM: f64 = 20.0;
 /// Decades on either side of an asinh axis that are shown apart.
 const ASINH_DECADES: i32 = 2;
@@ -62,6 +62,14 @@ impl Axis {
             1.0
         };
         Self::spread(Scale::Asinh(width), values.chain([0.0]))
+    }
+
+    /// As [`Axis::covering`], logarithmic where the values are positive and span orders of magnitude.
+    pub fn covering_numbers(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let low = values.clone().fold(f64::INFINITY, f64::min);
+        let high = values.clone().fold(f64::NEG_INFINITY, f64::max);
+        let log = low > 0.0 && high / low > LOG_FROM;
+        Self::spread(if log { Scale::Log } else { Scale::Linear }, values)
     }
 
     /// A linear axis from 0, or from the opposite value, to the largest size of these values.

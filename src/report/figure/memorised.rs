@@ -3,15 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use super::FigureError;
-use super::axis::{Axis, Plot, Scale};
+use super::axis::{Axis, Plot};
 use super::curves::{BLUE, ORANGE};
 use super::panel::QUIET;
 use super::scene::{Align, INK, Scene, Text, plain, text_width, upward};
 use super::segments::is_drawable;
-use super::sweep::{fitting, short_names};
+use super::sweep::{fitting, short_names, swept_values};
 use crate::report::format::{swept_value, value_order};
 use crate::report::result::{CaseResult, MEMORISED, MONTE_CARLO, Measured, PF_ODE, RunResult};
 
@@ -30,8 +28,6 @@ const HEIGHT: f64 = 850.0;
 const MARGIN: f64 = 110.0;
 const BOTTOM: f64 = 330.0;
 const SAMPLE: f64 = 160.0;
-/// Of the largest to the smallest value from which on their axis is logarithmic.
-const LOG_FROM: f64 = 20.0;
 /// Half of an error bar, in standard errors, and half the width of its ends.
 const ERRORS: f64 = 2.0;
 const CAP: f64 = 16.0;
@@ -57,17 +53,9 @@ pub(super) fn scenes(result: &RunResult) -> Result<Vec<Scene>, FigureError> {
 
 /// The key of numbers that takes the most values.
 fn swept_number<'a>(cases: &[&'a CaseResult]) -> Option<&'a str> {
-    let mut values: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
-    for (key, value) in cases.iter().flat_map(|case| &case.case) {
-        let known = values.entry(key).or_default();
-        if !known.contains(&value) {
-            known.push(value);
-        }
-    }
-    let numeric = |known: &[&Value]| known.len() > 1 && known.iter().all(|v| v.is_number());
-    values
+    swept_values(cases.iter().map(|case| &case.case))
         .into_iter()
-        .filter(|(_, known)| numeric(known))
+        .filter(|(_, known)| known.iter().all(|v| v.is_number()))
         .max_by_key(|(_, known)| known.len())
         .map(|(key, _)| key)
 }
@@ -137,7 +125,7 @@ fn page(panels: &[Panel], key: &str, title: &str) -> Result<Scene, FigureError> 
         let of = |p: &Panel| [&p.exact, &p.predicted, &p.trained].map(|l| l.at.clone());
         panels.iter().flat_map(of).flatten()
     };
-    let x = x_axis(lines().map(|(x, _)| x).collect());
+    let x = Axis::covering_numbers(lines().map(|(x, _)| x));
     let highest = lines().map(|(_, v)| v.value + ERRORS * v.se.unwrap_or(0.0));
     let y = Axis::up_to(highest.map(|v| 1.05 * v), false);
     for (index, panel) in panels.iter().enumerate() {
@@ -176,20 +164,6 @@ fn page(panels: &[Panel], key: &str, title: &str) -> Result<Scene, FigureError> 
     }
     legend(&mut scene, bottom + 265.0)?;
     Ok(scene)
-}
-
-fn x_axis(values: Vec<f64>) -> Axis {
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if low > 0.0 && high / low > LOG_FROM {
-        // A little air on either side.
-        let air = (high / low).powf(0.04);
-        return Axis {
-            scale: Scale::Log,
-            ends: (low / air, high * air),
-        };
-    }
-    Axis::covering(values.into_iter())
 }
 
 #[derive(Clone, Copy)]

@@ -202,8 +202,9 @@ pub fn memorised_figure(result: &RunResult, path_stem: &Path) -> Result<Vec<Path
 /// `case-<n>-<swept values>.*` of every case and `sweep.*` with all of them; `decomposition.*` where objectives are swept.
 /// Cases whose saddle points were found have `paths.*` too, and `gap-filling.*` where a gap was asked for; in a sweep these
 /// names follow the case's. In more than one dimension the further densities of a case are in `marginals.*`, and in the plane
-/// `segments.*` shows what lies between the training points, all cases together. `map.*` shows the maps of all cases, `recovery.*` how often subspaces are recovered,
-/// `memorised.*` what share of the points is memorised. Returns the files, case by case.
+/// `segments.*` shows what lies between the training points, all cases together. `map.*` shows the maps of all cases,
+/// `recovery.*` how often subspaces are recovered, `memorised.*` what share of the points is memorised. Returns the files, case by
+/// case.
 ///
 /// # Errors
 /// As [`case_figure`] and [`paths_figure`].

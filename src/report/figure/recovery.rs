@@ -12,7 +12,7 @@ use super::color::{color_bar, ordered};
 use super::heat::{Field, HeatPanel, edges_between};
 use super::panel::QUIET;
 use super::scene::{Align, Bar, INK, Scene, Text, plain, upward};
-use super::sweep::{fitting, short_names};
+use super::sweep::{fitting, short_names, swept_values};
 use crate::report::format::{swept_value, value_order};
 use crate::report::recovery::Recovery;
 use crate::report::result::RunResult;
@@ -65,22 +65,13 @@ struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     fn of(cells: &[Cell<'a>]) -> Option<Self> {
-        let mut values: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
-        for (key, value) in cells.iter().flat_map(|(case, _)| case.iter()) {
-            let known = values.entry(key).or_default();
-            if !known.contains(&value) {
-                known.push(value);
-            }
-        }
-        values.retain(|_, known| known.len() > 1);
+        let values = swept_values(cells.iter().map(|(case, _)| *case));
         let short = short_names(values.keys().copied());
         let mut numeric: Vec<(&str, Vec<f64>)> = values
             .iter()
             .filter_map(|(key, known)| {
-                let mut numbers: Vec<f64> =
-                    known.iter().map(|v| v.as_f64()).collect::<Option<_>>()?;
-                numbers.sort_unstable_by(f64::total_cmp);
-                Some((*key, numbers))
+                let numbers: Option<Vec<f64>> = known.iter().map(|v| v.as_f64()).collect();
+                Some((*key, numbers?))
             })
             .collect();
         numeric.sort_by_key(|(_, numbers)| std::cmp::Reverse(numbers.len()));

@@ -87,7 +87,7 @@ fn x_range(curves: &[Curves]) -> (f64, f64) {
 
 /// Arranges the cases by their swept values.
 fn grid(cases: &[CaseResult]) -> Grid {
-    let values = swept_values(cases);
+    let values = swept_values(cases.iter().map(|case| &case.case));
     let short = short_names(values.keys().copied());
     // The key of most values gives the columns; among equals the last, as the eye reads.
     let column_key = values
@@ -103,9 +103,11 @@ fn grid(cases: &[CaseResult]) -> Grid {
 }
 
 /// The distinct values of each key that varies.
-fn swept_values(cases: &[CaseResult]) -> BTreeMap<&str, Vec<&Value>> {
+pub(super) fn swept_values<'a>(
+    cases: impl Iterator<Item = &'a BTreeMap<String, Value>>,
+) -> BTreeMap<&'a str, Vec<&'a Value>> {
     let mut values: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
-    for (key, value) in cases.iter().flat_map(|case| &case.case) {
+    for (key, value) in cases.flatten() {
         let known = values.entry(key).or_default();
         if !known.contains(&value) {
             known.push(value);
