@@ -91,7 +91,7 @@ pub fn choose_layer<'a>(
     experiment: &'a Experiment,
     family: &'a Linear,
     training: &'a Training,
-    equivalent: &Equivalent<'_>,
+    equivalent: &Equivalent<'a>,
     tolerance: f64,
     seed: u64,
 ) -> Result<LayerChoice<'a>, DensityError> {
@@ -150,7 +150,7 @@ struct Search<'a, 'b> {
     problem: &'a Problem,
     family: &'a Linear,
     training: &'a Training,
-    equivalent: &'b Equivalent<'b>,
+    equivalent: &'b Equivalent<'a>,
     generator: Generator<'a>,
     order: Vec<usize>,
     seed: u64,

@@ -1,6 +1,7 @@
 //! Model families as feature kernels: one definition is both the model that is trained and the kernel that
 //! is analysed.
 
+mod expansion;
 pub mod features;
 pub mod kernel;
 mod kernel_family;
@@ -12,7 +13,8 @@ mod rows;
 mod subspaces;
 mod tabulated;
 
-pub use kernel_family::{ExpansionError, KernelFamily};
+pub use expansion::ExpansionError;
+pub use kernel_family::KernelFamily;
 pub use linear::{Linear, LinearDenoiser};
 pub(crate) use low_rank::Level;
 pub use low_rank::{Assignment, LowRank, LowRankDenoiser, LowRankError};

@@ -94,8 +94,20 @@ impl<'a> KernelTrainer<'a> {
     ) -> Result<TrainingSpectrum<'a>, TrainError> {
         let points = self.family.kernel.points(&samples.x, &samples.t);
         let (roots, matrix) = self.system(samples, &points);
+        self.decomposed(samples, points, roots, &matrix, initial)
+    }
+
+    /// The spectrum of a given S.
+    fn decomposed(
+        &self,
+        samples: &Samples,
+        points: Points,
+        roots: Vec<f64>,
+        matrix: &DMatrix<f64>,
+        initial: Option<Vec<f64>>,
+    ) -> Result<TrainingSpectrum<'a>, TrainError> {
         let residual = self.residual(samples, &roots, initial.as_deref());
-        let (values, vectors) = linalg::symmetric_eigen(&matrix)?;
+        let (values, vectors) = linalg::symmetric_eigen(matrix)?;
         Ok(TrainingSpectrum {
             residual: vectors.tr_mul(&residual),
             family: self.family,
@@ -108,11 +120,13 @@ impl<'a> KernelTrainer<'a> {
         })
     }
 
-    /// What the family's expansion changes of one trained machine: outputs at `places` of the machine with the exact kernel less those
-    /// of the machine with the expansion, on the same samples (at most 512), from f = 0. One row per place, one column per output.
+    /// What the family's expansion changes of one trained machine: outputs at places (x coordinate-major, with their times) of the
+    /// machine with the exact kernel less those of the machine with the expansion, on the same samples (at most 512), from f = 0.
+    /// One row per place, one column per output.
     pub fn expansion_change<R: Rng + ?Sized>(
         &self,
-        places: &Samples,
+        x: &[f64],
+        t: &[f64],
         rng: &mut R,
     ) -> Result<DMatrix<f64>, TrainError> {
         const MOST: usize = 512;
@@ -123,61 +137,44 @@ impl<'a> KernelTrainer<'a> {
         };
         let predicts = self.family.linear.predicts;
         let samples = Samples::draw(self.problem, predicts, &training, rng);
-        let (p, m) = (samples.t.len(), places.t.len());
         let points = self.family.kernel.points(&samples.x, &samples.t);
         let (roots, system) = self.system(&samples, &points);
-        let residual = self.residual(&samples, &roots, None);
-        let mut cross = DMatrix::zeros(p, m);
-        let at = self.family.kernel.points(&places.x, &places.t);
-        self.family
-            .kernel
-            .matrix(&points, &at, cross.as_mut_slice());
-        let exact = self.outputs(&system, &cross, &roots, &residual)?;
-        // Rows sqrt(lambda) L^T phi take the place of the kernel.
-        let (own, there) = (self.coordinates(&samples), self.coordinates(places));
-        let cross = &own * there.transpose();
-        let scaled = DMatrix::from_fn(p, own.ncols(), |i, k| roots[i] * own[(i, k)]);
-        let system = &scaled * scaled.transpose() / p as f64;
-        Ok(exact - self.outputs(&system, &cross, &roots, &residual)?)
+        let mut cross = DMatrix::zeros(roots.len(), t.len());
+        let there = self.family.kernel.points(x, t);
+        let kernel = &self.family.kernel;
+        kernel.matrix(&points, &there, cross.as_mut_slice());
+        // Rows L^T phi take the place of the kernel.
+        let own = self.coordinates(&samples.x, &samples.t);
+        let expanded_cross = &own * self.coordinates(x, t).transpose();
+        let rows = DMatrix::from_fn(own.nrows(), own.ncols(), |i, k| roots[i] * own[(i, k)]);
+        let expanded = &rows * rows.transpose() / roots.len() as f64;
+        let outputs = |system: &DMatrix<f64>, cross: &DMatrix<f64>| {
+            let spectrum =
+                self.decomposed(&samples, points.clone(), roots.clone(), system, None)?;
+            let model = match self.training.time {
+                Some(time) => spectrum.at_time(time),
+                None => spectrum.at_ridge(self.ridge),
+            };
+            let c = DMatrix::from_vec(cross.nrows(), self.problem.dim(), model.coefficients);
+            Ok(cross.tr_mul(&c))
+        };
+        let exact: Result<_, TrainError> = outputs(&system, &cross);
+        Ok(exact? - outputs(&expanded, &expanded_cross)?)
     }
 
-    /// k(z, Z) Lambda^(1/2) g(S) r/P at every place z, g the filter of the flow or of the ridge.
-    fn outputs(
-        &self,
-        system: &DMatrix<f64>,
-        cross: &DMatrix<f64>,
-        roots: &[f64],
-        residual: &DMatrix<f64>,
-    ) -> Result<DMatrix<f64>, TrainError> {
-        let (values, vectors) = linalg::symmetric_eigen(system)?;
-        let mut modes = vectors.tr_mul(residual);
-        for (mu, mut row) in values.iter().zip(modes.row_iter_mut()) {
-            row.scale_mut(match self.training.time {
-                Some(time) if mu * time > 1e-12 => -(-mu * time).exp_m1() / mu,
-                Some(time) => time,
-                None => 1.0 / (mu.max(0.0) + self.ridge),
-            });
-        }
-        let mut solution = vectors * modes;
-        for (root, mut row) in roots.iter().zip(solution.row_iter_mut()) {
-            row.scale_mut(root / roots.len() as f64);
-        }
-        Ok(cross.tr_mul(&solution))
-    }
-
-    /// L^T phi at every sample, a row each.
-    fn coordinates(&self, samples: &Samples) -> DMatrix<f64> {
-        let features = &self.family.linear.features;
-        let n = samples.t.len();
-        let mut phi = DMatrix::zeros(features.len(), n);
-        let mut x = vec![0.0; self.problem.dim()];
+    /// L^T phi at every place, a row each.
+    fn coordinates(&self, x: &[f64], t: &[f64]) -> DMatrix<f64> {
+        let mut phi = DMatrix::zeros(self.family.linear.features.len(), t.len());
         for (k, mut column) in phi.column_iter_mut().enumerate() {
-            for (i, x) in x.iter_mut().enumerate() {
-                *x = samples.x[i * n + k];
-            }
-            features.values(&x, samples.t[k], column.as_mut_slice());
+            self.features_at(x, t, k, column.as_mut_slice());
         }
         phi.tr_mul(&self.family.factor)
+    }
+
+    /// phi at place k of many.
+    fn features_at(&self, x: &[f64], t: &[f64], k: usize, phi: &mut [f64]) {
+        let point: Vec<f64> = x.iter().skip(k).step_by(t.len()).copied().collect();
+        self.family.linear.features.values(&point, t[k], phi);
     }
 
     fn solve(
@@ -223,14 +220,9 @@ impl<'a> KernelTrainer<'a> {
         let (p, dim) = (roots.len(), self.problem.dim());
         let mut out = DMatrix::from_column_slice(p, dim, &samples.y);
         if let Some(weights) = initial {
-            let features = &self.family.linear.features;
-            let mut phi = DVector::zeros(features.len());
-            let mut x = vec![0.0; dim];
+            let mut phi = DVector::zeros(self.family.linear.features.len());
             for k in 0..p {
-                for (i, x) in x.iter_mut().enumerate() {
-                    *x = samples.x[i * p + k];
-                }
-                features.values(&x, samples.t[k], phi.as_mut_slice());
+                self.features_at(&samples.x, &samples.t, k, phi.as_mut_slice());
                 for (o, w) in weights.chunks_exact(phi.len()).enumerate() {
                     out[(k, o)] -= crate::family::features::dot(w, phi.as_slice());
                 }

@@ -1,9 +1,14 @@
-//! Statistics of a linear family at any ratio of features to samples (theory T12, T13).
+//! Statistics of ridge regression at any ratio of features to samples (theory T12, T13): of a linear family, or of a kernel in its
+//! expansion.
+
+use nalgebra::DMatrix;
 
 use super::deterministic_equivalent::{DeterministicEquivalent, deterministic_equivalent};
+use super::kernel_level::largest;
 use super::refinement::refine;
+use super::whitened::{Whitened, expanded};
 use super::{Measure, Population, Refinement, StatisticsError, WeightStatistics, pairs};
-use crate::family::Linear;
+use crate::family::{KernelFamily, Linear};
 use crate::problem::{Problem, Training};
 
 /// Relative change between two refinements at which the quadrature has converged: far below what the equivalent itself
@@ -21,6 +26,11 @@ pub struct Equivalent<'a> {
     /// The same at the refinement before: its effect on a density is the quadrature's error.
     pub coarser: WeightStatistics,
     pub refinement: Refinement,
+    /// The ridge, with a kernel's jitter.
+    pub ridge: f64,
+    /// L of a kernel's expansion, F x r, whose ridge is that of the weights omega with W = L omega: its fixed points are solved in
+    /// them, and given as those of W, mean L omega, covariances L C L^T and resolvent L Q L^T.
+    pub whitening: Option<&'a DMatrix<f64>>,
     /// The fixed points on the finest quadrature.
     pub fine: DeterministicEquivalent,
     /// The fixed points on the quadrature before, and that quadrature: cheaper, and good to `refinement.change`.
@@ -32,7 +42,10 @@ pub struct Equivalent<'a> {
 }
 
 struct Level {
+    /// Of W.
     equivalent: DeterministicEquivalent,
+    /// Of omega, where that is solved for.
+    whitened: Option<DeterministicEquivalent>,
     weights: WeightStatistics,
 }
 
@@ -42,11 +55,50 @@ impl AsRef<WeightStatistics> for Level {
     }
 }
 
+impl Equivalent<'_> {
+    /// Largest leverage of a sample on the training distribution.
+    pub fn largest_leverage(&self) -> f64 {
+        largest(&self.coarse.leverage, &self.population.weights())
+    }
+}
+
 /// Solves T12 and T13 for the training distribution of a linear family.
 pub fn equivalent<'a>(
     problem: &Problem,
     family: &'a Linear,
     training: &Training,
+) -> Result<Equivalent<'a>, StatisticsError> {
+    solve(problem, family, training, training.ridge, None)
+}
+
+/// The same for kernel ridge regression, in the kernel's expansion.
+pub fn kernel_equivalent<'a>(
+    problem: &Problem,
+    family: &'a KernelFamily,
+    training: &Training,
+) -> Result<Equivalent<'a>, StatisticsError> {
+    if training.draws > 1 {
+        return Err(StatisticsError::Shared {
+            draws: training.draws,
+            found: "ridge regression",
+        });
+    }
+    let ridge = family.ridge(problem, training);
+    solve(
+        problem,
+        &family.linear,
+        training,
+        ridge,
+        Some(&family.factor),
+    )
+}
+
+fn solve<'a>(
+    problem: &Problem,
+    family: &'a Linear,
+    training: &Training,
+    ridge: f64,
+    whitening: Option<&'a DMatrix<f64>>,
 ) -> Result<Equivalent<'a>, StatisticsError> {
     let levels = refine(
         problem,
@@ -54,21 +106,31 @@ pub fn equivalent<'a>(
         training,
         CONVERGED,
         |population, before: Option<&Level>| {
-            let start = before.map(|b| &b.equivalent);
+            let start = before.map(|b| b.whitened.as_ref().unwrap_or(&b.equivalent));
             let tolerance = match start {
                 None => TOLERANCE,
                 Some(_) => FINER_TOLERANCE,
             };
-            let solution = deterministic_equivalent(
-                population,
-                training.samples,
-                training.ridge,
-                tolerance,
-                start,
-            )?;
+            let samples = training.samples;
+            let (equivalent, whitened) = match whitening {
+                None => (
+                    deterministic_equivalent(population, samples, ridge, tolerance, start)?,
+                    None,
+                ),
+                Some(factor) => {
+                    let measure = Whitened {
+                        measure: population,
+                        factor,
+                    };
+                    let omega =
+                        deterministic_equivalent(&measure, samples, ridge, tolerance, start)?;
+                    (lifted(&omega, factor, population.outputs()), Some(omega))
+                }
+            };
             Ok(Level {
-                weights: WeightStatistics::from_blocks(&solution.mean, &solution.covariances),
-                equivalent: solution,
+                weights: WeightStatistics::from_blocks(&equivalent.mean, &equivalent.covariances),
+                equivalent,
+                whitened,
             })
         },
     )?;
@@ -87,8 +149,31 @@ pub fn equivalent<'a>(
         weights: levels.fine.weights,
         coarser: levels.coarse.weights,
         refinement: levels.refinement,
+        ridge,
+        whitening,
         fine: levels.fine.equivalent,
         coarse,
         population: levels.population,
     })
+}
+
+/// What was solved for omega, of W = L omega.
+fn lifted(
+    solved: &DeterministicEquivalent,
+    factor: &DMatrix<f64>,
+    outputs: usize,
+) -> DeterministicEquivalent {
+    DeterministicEquivalent {
+        mean: factor * &solved.mean,
+        covariances: pairs(outputs)
+            .zip(&solved.covariances)
+            .map(|((i, j), c)| expanded(factor, c, i == j))
+            .collect(),
+        resolvent: expanded(factor, &solved.resolvent, true),
+        leverage: solved.leverage.clone(),
+        iterations: solved.iterations,
+        changes: solved.changes,
+        effective_features: solved.effective_features,
+        amplification: solved.amplification,
+    }
 }

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::flow_modes::Modes;
 use super::gradient_flow::conditional_covariance;
-use super::kernel_level::{Level, expanded, largest};
-use super::whitened::Whitened;
+use super::kernel_level::{Level, largest};
+use super::whitened::{Whitened, expanded};
 use super::{Measure, Population, StatisticsError, WeightStatistics, pairs};
 use crate::family::KernelFamily;
 use crate::numerics::anderson::Anderson;
@@ -20,8 +20,6 @@ type Complex = DMatrix<Complex64>;
 
 /// Poles in the upper half plane: an error below 2e-4 in the filter (D22.9).
 const POLES: usize = 5;
-/// Modes that learn less than this share of their target by the end are left out.
-const UNLEARNED: f64 = 1e-8;
 const MAX_ITERATIONS: usize = 200;
 /// Largest change of ln(1 + delta), and of a covariance's form at the nodes relative to its largest value with the residuals.
 const TOLERANCE: f64 = 1e-7;
@@ -58,7 +56,7 @@ pub(super) fn flow_equivalent(
 ) -> Result<Level, StatisticsError> {
     let ones = vec![1.0; population.nodes()];
     let (sigma, cross) = (population.gram(&ones), population.cross(&ones));
-    let modes = Modes::new(&sigma, &cross, &family.factor, time, UNLEARNED)?;
+    let modes = Modes::new(&sigma, &cross, &family.factor, time)?;
     let field = Field {
         measure: Whitened {
             measure: population,
@@ -96,7 +94,6 @@ pub(super) fn flow_equivalent(
         effective_features,
         largest_leverage: largest(&leverage, &population.weights()) / field.samples,
         parts: None,
-        equivalent: None,
     })
 }
 

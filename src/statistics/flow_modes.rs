@@ -5,8 +5,7 @@ use std::ops::Range;
 use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 
-use super::kernel_level::expanded;
-use super::whitened::inner;
+use super::whitened::{expanded, inner};
 use super::{Measure, Population, StatisticsError};
 use crate::numerics::linalg;
 
@@ -15,6 +14,9 @@ pub(super) const BLOCK: usize = 512;
 
 /// Groups of blocks that are summed independently: the same on any number of threads, and few, for each holds its sums.
 pub(super) const GROUPS: usize = 8;
+
+/// Modes that learn less than this share of what the fastest learns by the end are left out.
+const UNLEARNED: f64 = 1e-6;
 
 /// The flow's linear algebra on one quadrature. With Sigma = E[z z^T], S = L^T Sigma L = U diag(mu) U^T and e = U^T L^T z.
 pub(super) struct Modes {
@@ -30,19 +32,19 @@ pub(super) struct Modes {
 }
 
 impl Modes {
-    /// The modes that learn more than a share `unlearned` of their target.
+    /// The modes that learn something by the time.
     pub fn new(
         sigma: &DMatrix<f64>,
         cross: &DMatrix<f64>,
         factor: &DMatrix<f64>,
         time: f64,
-        unlearned: f64,
     ) -> Result<Self, StatisticsError> {
         let (rates, vectors) = linalg::symmetric_eigen(&inner(factor, sigma))?;
         let largest = rates.last().copied().unwrap_or(0.0);
         // Eigenvalues below the rounding of the largest are noise; what is slower than that is not learned either.
         let noise = largest * f64::EPSILON * rates.len() as f64;
-        let first = rates.partition_point(|mu| *mu <= noise || mu * time <= unlearned);
+        let least = UNLEARNED * -(-largest * time).exp_m1();
+        let first = rates.partition_point(|mu| *mu <= noise || mu * time <= least);
         let kept = vectors.columns_range(first..).into_owned();
         let directions = linalg::multiply(linalg::view(factor), linalg::view(&kept));
         let rates = rates[first..].to_vec();

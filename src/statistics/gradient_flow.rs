@@ -6,16 +6,13 @@ use std::ops::Range;
 use nalgebra::DMatrix;
 
 use super::flow_modes::{Modes, by_groups};
-use super::kernel_level::{FlowParts, Level, expanded, largest};
+use super::kernel_level::{FlowParts, Level, largest};
 use super::shared_points::SharedPoints;
-use super::whitened::inner;
+use super::whitened::{expanded, inner};
 use super::{Measure, Population, StatisticsError, WeightStatistics, pairs};
 use crate::family::KernelFamily;
 use crate::numerics::linalg;
 use crate::problem::{Problem, Training};
-
-/// Modes that learn less than this share of their target by the end are left out.
-const UNLEARNED: f64 = 1e-14;
 
 /// Mean, covariance and what they rest on, on one quadrature.
 pub(super) fn gradient_flow(
@@ -27,13 +24,7 @@ pub(super) fn gradient_flow(
 ) -> Result<Level, StatisticsError> {
     let ones = vec![1.0; population.nodes()];
     let sigma = population.gram(&ones);
-    let modes = Modes::new(
-        &sigma,
-        &population.cross(&ones),
-        &family.factor,
-        time,
-        UNLEARNED,
-    )?;
+    let modes = Modes::new(&sigma, &population.cross(&ones), &family.factor, time)?;
     let (design, mean_influence) = design(population, &modes);
     let samples = training.samples as f64;
     let shared = (training.draws > 1).then(|| SharedPoints::new(population, &modes, &problem.data));
@@ -91,7 +82,6 @@ pub(super) fn gradient_flow(
             repeats: parts[2],
             initial: parts[3],
         }),
-        equivalent: None,
     })
 }
 

@@ -1,25 +1,20 @@
 //! Statistics of kernel machines over training sets, of ridge regression and of gradient flow (theory T12, T13, T16, T17;
 //! derivations/22-kernel-machines.md).
 
-use nalgebra::{DMatrix, DVector};
+use nalgebra::DVector;
 
-use super::deterministic_equivalent::{DeterministicEquivalent, deterministic_equivalent};
+use super::equivalent::{Equivalent, kernel_equivalent};
 use super::flow_equivalent::flow_equivalent;
 use super::gradient_flow::gradient_flow;
-use super::kernel_level::{FlowParts, Level, expanded, largest};
+use super::kernel_level::{FlowParts, Level};
 use super::refinement::refine;
 use super::shared_points::SharedPoints;
-use super::whitened::Whitened;
-use super::{Measure, Population, Refinement, StatisticsError, WeightStatistics, pairs};
+use super::{Refinement, StatisticsError, WeightStatistics};
 use crate::family::KernelFamily;
 use crate::problem::{Component, Problem, Training};
 
 /// Relative change between two refinements at which the quadrature has converged.
 const CONVERGED: f64 = 1e-3;
-
-/// Tolerances of the fixed points, on the first quadrature and on finer ones.
-const TOLERANCE: f64 = 1e-10;
-const FINER_TOLERANCE: f64 = 1e-6;
 
 /// Mean and covariance of the weights in which a kernel family is expanded, with what is known of their accuracy.
 #[derive(Debug, Clone)]
@@ -45,20 +40,18 @@ pub fn kernel_statistics(
     training: &Training,
     first_order: bool,
 ) -> Result<KernelStatistics, StatisticsError> {
+    let Some(time) = training.time else {
+        return Ok(kernel_equivalent(problem, family, training)?.into());
+    };
     require_covered(problem, training, first_order)?;
-    let rho = family.ridge(problem, training);
     let steps = refine(
         problem,
         &family.linear,
         training,
         CONVERGED,
-        |population, before: Option<&Level>| match training.time {
-            Some(time) if first_order => gradient_flow(population, problem, family, training, time),
-            Some(time) => flow_equivalent(population, family, training, time),
-            None => {
-                let start = before.and_then(|b| b.equivalent.as_ref());
-                ridge(population, &family.factor, (training.samples, rho), start)
-            }
+        |population, _: Option<&Level>| match first_order {
+            true => gradient_flow(population, problem, family, training, time),
+            false => flow_equivalent(population, family, training, time),
         },
     )?;
     Ok(KernelStatistics {
@@ -69,6 +62,19 @@ pub fn kernel_statistics(
         parts: steps.fine.parts,
         weights: steps.fine.weights,
     })
+}
+
+impl From<Equivalent<'_>> for KernelStatistics {
+    fn from(equivalent: Equivalent<'_>) -> Self {
+        Self {
+            effective_features: equivalent.fine.effective_features,
+            largest_leverage: equivalent.largest_leverage(),
+            weights: equivalent.weights,
+            coarser: equivalent.coarser,
+            refinement: equivalent.refinement,
+            parts: None,
+        }
+    }
 }
 
 impl KernelStatistics {
@@ -84,52 +90,22 @@ impl KernelStatistics {
     }
 }
 
-/// Refuses several draws of a clean point where their statistics are not known.
+/// Refuses several draws of a clean point where the flow's statistics are not known.
 fn require_covered(
     problem: &Problem,
     training: &Training,
     first_order: bool,
 ) -> Result<(), StatisticsError> {
     let points = problem.data.components().iter().all(Component::is_point);
-    let found = match training.time {
+    let found = match (first_order, points) {
         _ if training.draws <= 1 => return Ok(()),
-        None => "ridge regression",
-        Some(_) if !first_order => "the flow at any number of samples",
-        Some(_) if !points => "data with a width",
-        Some(_) => return Ok(()),
+        (true, true) => return Ok(()),
+        (true, false) => "data with a width",
+        (false, _) => "the flow at any number of samples",
     };
     Err(StatisticsError::Shared {
         draws: training.draws,
         found,
-    })
-}
-
-/// The deterministic equivalent of kernel ridge regression.
-fn ridge(
-    population: &Population<'_>,
-    factor: &DMatrix<f64>,
-    (samples, rho): (usize, f64),
-    start: Option<&DeterministicEquivalent>,
-) -> Result<Level, StatisticsError> {
-    let measure = Whitened {
-        measure: population,
-        factor,
-    };
-    let tolerance = match start {
-        None => TOLERANCE,
-        Some(_) => FINER_TOLERANCE,
-    };
-    let solution = deterministic_equivalent(&measure, samples, rho, tolerance, start)?;
-    let covariances: Vec<DMatrix<f64>> = pairs(measure.outputs())
-        .zip(&solution.covariances)
-        .map(|((i, j), c)| expanded(factor, c, i == j))
-        .collect();
-    Ok(Level {
-        weights: WeightStatistics::from_blocks(&(factor * &solution.mean), &covariances),
-        effective_features: solution.effective_features,
-        largest_leverage: largest(&solution.leverage, &measure.weights()),
-        parts: None,
-        equivalent: Some(solution),
     })
 }
 

@@ -1,11 +1,6 @@
-//! What the statistics of a kernel family are on one quadrature, and what their solvers share.
-
-use nalgebra::DMatrix;
+//! What the statistics of a gradient flow are on one quadrature, and what the solvers in a kernel's expansion share.
 
 use super::WeightStatistics;
-use super::deterministic_equivalent::DeterministicEquivalent;
-use super::whitened::outer;
-use crate::numerics::linalg;
 
 /// What one level found.
 pub(super) struct Level {
@@ -13,8 +8,6 @@ pub(super) struct Level {
     pub effective_features: f64,
     pub largest_leverage: f64,
     pub parts: Option<FlowParts>,
-    /// What the next level starts from.
-    pub equivalent: Option<DeterministicEquivalent>,
 }
 
 impl AsRef<WeightStatistics> for Level {
@@ -35,19 +28,6 @@ pub struct FlowParts {
     pub repeats: f64,
     /// The random initial function, filtered by I - k_tau.
     pub initial: f64,
-}
-
-/// L C L^T, a block of a covariance.
-pub(super) fn expanded(
-    factor: &DMatrix<f64>,
-    covariance: &DMatrix<f64>,
-    symmetric: bool,
-) -> DMatrix<f64> {
-    let mut out = outer(factor, covariance);
-    if symmetric {
-        linalg::symmetrise(&mut out);
-    }
-    out
 }
 
 /// The largest value that some sample out of a million has: the far tails have no samples, and no end either.

@@ -19,7 +19,7 @@ mod v_kernel;
 mod whitened;
 
 pub use deterministic_equivalent::{DeterministicEquivalent, deterministic_equivalent};
-pub use equivalent::{Equivalent, equivalent};
+pub use equivalent::{Equivalent, equivalent, kernel_equivalent};
 pub use kernel::{KernelStatistics, kernel_statistics};
 pub use kernel_level::FlowParts;
 pub use measure::Measure;

@@ -5,6 +5,7 @@ use rand::{Rng, RngExt};
 use rand_distr::{Binomial, Distribution, StandardNormal};
 use rayon::prelude::*;
 
+use super::whitened::{expanded, inner, projected};
 use super::{Equivalent, Measure, Population, StatisticsError, pairs, symmetric_from_blocks};
 use crate::family::{Linear, SampleRows};
 use crate::numerics::linalg::{self, CholeskyScratch};
@@ -31,6 +32,9 @@ pub struct QuenchedLayer<'a> {
     length: f64,
     /// Probability of a sample to fall into the layer.
     probability: f64,
+    /// As those of the equivalent: with a whitening L rows are L^T z, and weights omega, until W = L omega is handed out.
+    ridge: f64,
+    whitening: Option<&'a DMatrix<f64>>,
     rest: Rest,
 }
 
@@ -60,7 +64,7 @@ impl<'a> QuenchedLayer<'a> {
         problem: &'a Problem,
         family: &'a Linear,
         training: &'a Training,
-        equivalent: &Equivalent<'_>,
+        equivalent: &Equivalent<'a>,
         panels: &[usize],
     ) -> Result<Self, StatisticsError> {
         let population = &equivalent.population;
@@ -88,9 +92,11 @@ impl<'a> QuenchedLayer<'a> {
             intervals,
             length,
             probability,
+            ridge: equivalent.ridge,
+            whitening: equivalent.whitening,
             rest: Rest::new(
                 equivalent,
-                training,
+                training.samples,
                 probability,
                 outside(population, panels),
                 &equivalent.coarse.leverage,
@@ -126,8 +132,8 @@ impl<'a> QuenchedLayer<'a> {
                 .map(|((a, b), _)| ((1.0 + a) / (1.0 + b)).ln().abs())
                 .fold(0.0, f64::max);
             leverage = next;
-            let (training, outside) = (self.training, self.rest.outside);
-            self.rest = Rest::new(equivalent, training, self.probability, outside, &leverage)?;
+            let (samples, outside) = (self.training.samples, self.rest.outside);
+            self.rest = Rest::new(equivalent, samples, self.probability, outside, &leverage)?;
             if change <= SETTLED {
                 break;
             }
@@ -135,8 +141,9 @@ impl<'a> QuenchedLayer<'a> {
         Ok(self)
     }
 
+    /// L Q L^T of the resolvent averaged over layers.
     fn mean_resolvent(&self, seed: u64) -> Result<DMatrix<f64>, StatisticsError> {
-        let f = self.family.features.len();
+        let f = self.rest.sigma.nrows();
         let mut mean = DMatrix::zeros(f, f);
         for first in (0..RESOLVENT_DRAWS).step_by(RESOLVENTS_AT_ONCE as usize) {
             let parts: Result<Vec<DMatrix<f64>>, StatisticsError> = (first
@@ -153,8 +160,13 @@ impl<'a> QuenchedLayer<'a> {
                 mean += part / RESOLVENT_DRAWS as f64;
             }
         }
-        linalg::symmetrise(&mut mean);
-        Ok(mean)
+        Ok(match self.whitening {
+            Some(factor) => expanded(factor, &mean, true),
+            None => {
+                linalg::symmetrise(&mut mean);
+                mean
+            }
+        })
     }
 
     pub fn problem(&self) -> &'a Problem {
@@ -190,7 +202,21 @@ impl<'a> QuenchedLayer<'a> {
                 targets[(k, o)] = *y;
             }
         }
+        if let Some(factor) = self.whitening {
+            rows = linalg::multiply(linalg::view(factor).transpose(), linalg::view(&rows));
+        }
         Quenched::new(self, rows, &targets)
+    }
+
+    /// W of all outputs one after another, from the weights that are solved for, a column each.
+    fn lifted(&self, solved: &[f64], outputs: usize) -> DVector<f64> {
+        match self.whitening {
+            None => DVector::from_column_slice(solved),
+            Some(factor) => {
+                let omega = DMatrix::from_column_slice(factor.ncols(), outputs, solved);
+                DVector::from_column_slice((factor * omega).as_slice())
+            }
+        }
     }
 
     /// The time at a fraction of the layer's length.
@@ -226,8 +252,8 @@ impl<'a> QuenchedLayer<'a> {
         }
         let (mean, weights) = both.as_slice().split_at(outputs * f);
         Ok(LayerWeights {
-            conditional_mean: DVector::from_column_slice(mean),
-            weights: DVector::from_column_slice(weights),
+            conditional_mean: self.lifted(mean, outputs),
+            weights: self.lifted(weights, outputs),
         })
     }
 
@@ -237,12 +263,17 @@ impl<'a> QuenchedLayer<'a> {
         rng: &mut R,
     ) -> Result<DMatrix<f64>, StatisticsError> {
         let quenched = self.draw(rng)?;
-        let mut factor = &self.rest.noise * quenched.share.sqrt();
+        let noise = &self.rest.noise * quenched.share.sqrt();
         let (f, outputs) = quenched.target.shape();
+        let features = self.family.features.len();
+        let mut factor = DMatrix::zeros(outputs * features, noise.ncols());
         for o in 0..outputs {
-            let mut block = factor.rows(o * f, f).into_owned();
+            let mut block = noise.rows(o * f, f).into_owned();
             quenched.apply(&mut block);
-            factor.rows_mut(o * f, f).copy_from(&block);
+            if let Some(whitening) = self.whitening {
+                block = linalg::multiply(linalg::view(whitening), linalg::view(&block));
+            }
+            factor.rows_mut(o * features, features).copy_from(&block);
         }
         Ok(linalg::multiply(
             linalg::view(&factor),
@@ -294,24 +325,35 @@ fn outside(population: &Population<'_>, inside: &[usize]) -> Vec<f64> {
 impl Rest {
     fn new(
         equivalent: &Equivalent<'_>,
-        training: &Training,
+        samples: usize,
         inside: f64,
         outside: Vec<f64>,
         leverage: &[f64],
     ) -> Result<Self, StatisticsError> {
-        let (population, p) = (&equivalent.population, training.samples as f64);
+        let (population, p) = (&equivalent.population, samples as f64);
         let shrunk: Vec<f64> = outside
             .iter()
             .zip(leverage)
             .map(|(o, d)| o / (1.0 + d))
             .collect();
-        let sigma = population.gram(&shrunk);
-        let target = population.cross(&shrunk);
-        let noise = noise_covariance(equivalent, p, &outside, &shrunk, &sigma, &target);
+        let (sigma, target) = (population.gram(&shrunk), population.cross(&shrunk));
+        let noise = noise_blocks(equivalent, p, &outside, &shrunk, &sigma, &target);
+        let (sigma, target, noise) = match equivalent.whitening {
+            None => (sigma, target, noise),
+            Some(factor) => {
+                let noise = noise.iter().map(|block| projected(factor, block));
+                (
+                    inner(factor, &sigma),
+                    factor.tr_mul(&target),
+                    noise.collect(),
+                )
+            }
+        };
+        let noise = symmetric_from_blocks(target.ncols(), &noise);
         let (f, outputs) = target.shape();
         // On the line a draw decides, whatever is expected.
         let few = outputs == 1 || inside * p <= Factor::dual_up_to(f, outputs) as f64;
-        let decompose = few && training.ridge > 0.0;
+        let decompose = few && equivalent.ridge > 0.0;
         // The two decompositions are most of the work, and sequential each.
         let (average, fluctuation) = rayon::join(
             || decompose.then(|| Spectrum::new(&sigma)).transpose(),
@@ -340,15 +382,15 @@ impl Spectrum {
     }
 }
 
-/// Covariance of what the samples outside the layer add to E[z y^T], over all pairs of outputs.
-fn noise_covariance(
+/// Covariances F x F of what the samples outside the layer add to E[z y^T], of all pairs of outputs.
+fn noise_blocks(
     equivalent: &Equivalent<'_>,
     p: f64,
     outside: &[f64],
     shrunk: &[f64],
     sigma: &DMatrix<f64>,
     target: &DMatrix<f64>,
-) -> DMatrix<f64> {
+) -> Vec<DMatrix<f64>> {
     let population = &equivalent.population;
     let means: Vec<DVector<f64>> = target
         .column_iter()
@@ -356,7 +398,7 @@ fn noise_covariance(
         .map(|(target, w)| target - sigma * w)
         .collect();
     let probability = population.mean(outside);
-    let blocks: Vec<DMatrix<f64>> = pairs(means.len())
+    pairs(means.len())
         .zip(&equivalent.noise)
         .map(|((i, j), noise)| {
             let amplitude: Vec<f64> = noise
@@ -370,8 +412,7 @@ fn noise_covariance(
             }
             block
         })
-        .collect();
-    symmetric_from_blocks(means.len(), &blocks)
+        .collect()
 }
 
 /// A layer as drawn: (share Sigma_rest + rho + Z Z^T/P)^-1 in factored form.
@@ -413,7 +454,7 @@ impl<'a> Quenched<'a> {
         for (mut total, y) in target.column_iter_mut().zip(targets.column_iter()) {
             total += &rows * y / p;
         }
-        let ridge = layer.training.ridge;
+        let ridge = layer.ridge;
         let few = n <= Factor::dual_up_to(f, targets.ncols());
         let factor = match &layer.rest.spectrum {
             Some(spectrum) if few => Factor::dual(spectrum, &rows, share, p, ridge)?,

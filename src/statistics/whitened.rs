@@ -18,10 +18,28 @@ pub(super) fn outer(factor: &DMatrix<f64>, matrix: &DMatrix<f64>) -> DMatrix<f64
     linalg::multiply_three(factor, linalg::view(matrix), factor.transpose())
 }
 
+/// L C L^T, a block of a covariance.
+pub(super) fn expanded(
+    factor: &DMatrix<f64>,
+    covariance: &DMatrix<f64>,
+    symmetric: bool,
+) -> DMatrix<f64> {
+    let mut out = outer(factor, covariance);
+    if symmetric {
+        linalg::symmetrise(&mut out);
+    }
+    out
+}
+
+/// L^T M L.
+pub(super) fn projected(factor: &DMatrix<f64>, matrix: &DMatrix<f64>) -> DMatrix<f64> {
+    let factor = linalg::view(factor);
+    linalg::multiply_three(factor.transpose(), linalg::view(matrix), factor)
+}
+
 /// L^T M L of a symmetric matrix.
 pub(super) fn inner(factor: &DMatrix<f64>, matrix: &DMatrix<f64>) -> DMatrix<f64> {
-    let factor = linalg::view(factor);
-    let mut out = linalg::multiply_three(factor.transpose(), linalg::view(matrix), factor);
+    let mut out = projected(factor, matrix);
     linalg::symmetrise(&mut out);
     out
 }

@@ -1,7 +1,62 @@
 //! Quadrature rules, finite differences, slopes and the problems the derivations are tested on.
 
 use gauss_quad::{GaussHermite, GaussLegendre};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Binomial, Distribution};
 use vkernel::problem::{Data, Diffusion, Problem};
+use vkernel::statistics::QuenchedLayer;
+
+/// Conditional moments given a quenched layer against those of trained models.
+#[derive(Default)]
+pub struct ConditionalMoments {
+    /// Predicted over trained standard deviations.
+    ratios: Vec<f64>,
+    /// Predicted less trained means, in trained standard deviations.
+    shifts: Vec<f64>,
+}
+
+impl ConditionalMoments {
+    /// The values of trained models at one place, and what is predicted for their mean and standard deviation.
+    pub fn add(&mut self, trained: &[f64], mean: f64, std: f64) {
+        let n = trained.len() as f64;
+        let average = trained.iter().sum::<f64>() / n;
+        let own = (trained.iter().map(|v| (v - average).powi(2)).sum::<f64>() / n).sqrt();
+        self.ratios.push(std / own);
+        self.shifts.push((mean - average) / own);
+    }
+
+    /// Corrections are of the order of 1/(samples outside), about 1/24 where half of 48 are: twice that for the spread, and for
+    /// the mean a small part of the spread it is to be added to.
+    pub fn assert_close(mut self) {
+        self.ratios.sort_by(f64::total_cmp);
+        let rms = self.shifts.iter().map(|s| s * s).sum::<f64>() / self.shifts.len() as f64;
+        let (rms, median) = (rms.sqrt(), self.ratios[self.ratios.len() / 2]);
+        println!(
+            "std ratio: median {median:.3}, {:.3} to {:.3}; mean off by {rms:.3} std (rms)",
+            self.ratios[0],
+            self.ratios[self.ratios.len() - 1]
+        );
+        assert!((median - 1.0).abs() <= 0.1, "{median}");
+        assert!(rms <= 0.25, "{rms}");
+    }
+}
+
+/// How many samples a draw of a layer with one interval has, and the interval, from the random numbers in the order in which the
+/// layer takes them.
+pub fn layer_opening(
+    layer: &QuenchedLayer<'_>,
+    samples: usize,
+    rng: &mut ChaCha8Rng,
+) -> (usize, f64, f64) {
+    let probability = layer.expected_samples() / samples as f64;
+    let n = Binomial::new(samples as u64, probability)
+        .unwrap()
+        .sample(rng) as usize;
+    match layer.intervals() {
+        [(low, high)] => (n, *low, *high),
+        other => panic!("one interval expected, found {other:?}"),
+    }
+}
 
 pub const VP: Diffusion = Diffusion::Vp {
     beta_min: 0.1,

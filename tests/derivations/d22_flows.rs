@@ -5,6 +5,7 @@
 use nalgebra::{DMatrix, DVector};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use vkernel::family::features::{Chebyshev, Variable};
 use vkernel::family::kernel::{
     Activation, Architecture, Base, Embedding, Kernel, Node, Part, TimeEmbedding,
 };
@@ -273,6 +274,69 @@ fn d22_11_five_thousand_samples() {
     table("ntk", ntk(), 5000, 150, 200);
 }
 
+/// The chosen layout against as many plain polynomials over six standard deviations, whose interpolant is made here, in kernel
+/// matrices of samples that the choice has not seen.
+#[test]
+fn d22_1_polynomials_are_spent_where_the_data_are() {
+    let corners = [[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]];
+    let points = corners.map(|c| c.map(|x| x / 2.0_f64.sqrt()).to_vec());
+    let problem = problem(Data::points(&points, None).unwrap(), VP, 0.03, 1.0);
+    let samples = drawn_with(&problem, 100, &mut model_rng(5, 0));
+    for kernel in [rbf(2, 1.0), ntk_of(2)] {
+        let family = family(&problem, kernel.clone(), None);
+        let features = &family.linear.features;
+        let mut phi = DMatrix::zeros(features.len(), 100);
+        for (k, mut column) in phi.column_iter_mut().enumerate() {
+            let x = [samples.x[k], samples.x[100 + k]];
+            features.values(&x, samples.t[k], column.as_mut_slice());
+        }
+        let rows = phi.tr_mul(&family.factor);
+        let chosen = &rows * rows.transpose();
+        // Plain: 14 x 14 x 6 nodes.
+        let axis = Chebyshev::new(14, -6.05, 6.05, Variable::Plain);
+        let time = Chebyshev::new(6, 0.03, 1.0, Variable::Plain);
+        let (mut x, mut t) = (vec![Vec::new(); 2], Vec::new());
+        for a in axis.nodes() {
+            for b in axis.nodes() {
+                for s in time.nodes() {
+                    x[0].push(a);
+                    x[1].push(b);
+                    t.push(s);
+                }
+            }
+        }
+        let nodes = kernel.points(&x.concat(), &t);
+        let mut between = DMatrix::zeros(t.len(), t.len());
+        kernel.gram(&nodes, between.as_mut_slice());
+        let cardinal = |set: &Chebyshev, a: f64| {
+            let all = set.nodes();
+            let n = all.len();
+            // Lagrange's products.
+            DVector::from_fn(n, |j, _| {
+                let others = (0..n).filter(|k| *k != j);
+                others
+                    .map(|k| (a - all[k]) / (all[j] - all[k]))
+                    .product::<f64>()
+            })
+        };
+        let columns: Vec<DVector<f64>> = (0..100)
+            .map(|k| {
+                let [a, b] = [0, 1].map(|i| cardinal(&axis, samples.x[i * 100 + k]));
+                a.kronecker(&b).kronecker(&cardinal(&time, samples.t[k]))
+            })
+            .collect();
+        let cardinal = DMatrix::from_columns(&columns);
+        let plain = cardinal.tr_mul(&(between * &cardinal));
+        let mut exact = DMatrix::zeros(100, 100);
+        let own = kernel.points(&samples.x, &samples.t);
+        kernel.gram(&own, exact.as_mut_slice());
+        let off = |m: &DMatrix<f64>| (m - &exact).norm() / exact.norm();
+        let (plain, chosen) = (off(&plain), off(&chosen));
+        println!("plain {plain:.5}, chosen {chosen:.5}");
+        assert!(chosen < 0.2 * plain, "{chosen} {plain}");
+    }
+}
+
 /// A machine in the expansion, by the trainer and by the statistics' own linear algebra: with the expansion's kernel instead of the
 /// exact one, the outputs at the places are the exact machine's less the change.
 #[test]
@@ -285,7 +349,7 @@ fn d22_16_what_the_expansion_moves() {
         let training = training(120, 0.0, Some(30.0));
         let trainer = KernelTrainer::new(&problem, &family, &training);
         let change = trainer
-            .expansion_change(&places, &mut model_rng(9, 0))
+            .expansion_change(&places.x, &places.t, &mut model_rng(9, 0))
             .unwrap();
         let largest = change.amax();
         println!("{largest:.1e}");

@@ -97,7 +97,15 @@ pub fn trained(model: &KernelDenoiser<'_>) -> Vec<f64> {
 
 #[test]
 fn d22_1_chebyshev_polynomials_are_cosines_and_interpolate_at_their_nodes() {
-    for (variable, low, high) in [(Variable::Plain, -2.0, 3.0), (Variable::Log, 0.01, 1.0)] {
+    let stretched = Variable::Stretched {
+        centre: 0.4,
+        width: 0.3,
+    };
+    for (variable, low, high) in [
+        (Variable::Plain, -2.0, 3.0),
+        (Variable::Log, 0.01, 1.0),
+        (stretched, -2.0, 3.0),
+    ] {
         let basis = Chebyshev::new(7, low, high, variable);
         let set = FeatureSet::Chebyshev(basis.clone());
         let mut values = [0.0; 7];

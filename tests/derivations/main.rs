@@ -21,6 +21,7 @@ mod d21_networks;
 mod d22_dataset;
 mod d22_flows;
 mod d22_kernel_machines;
+mod d22_ridge_layers;
 mod d23_reverse_process;
 mod d23_start_and_churn;
 mod d24_low_rank_mixtures;

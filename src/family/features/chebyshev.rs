@@ -3,11 +3,53 @@
 use super::dot;
 
 /// Which function of the argument the polynomials are of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Variable {
     Plain,
     /// Its logarithm, for an interval that spans decades.
     Log,
+    /// asinh((a - centre)/width): even steps within a width of the centre, even ratios beyond, for structure in the middle of a
+    /// long interval.
+    Stretched {
+        centre: f64,
+        width: f64,
+    },
+}
+
+impl Variable {
+    fn of(self, a: f64) -> f64 {
+        match self {
+            Self::Plain => a,
+            Self::Log => a.ln(),
+            Self::Stretched { centre, width } => ((a - centre) / width).asinh(),
+        }
+    }
+
+    fn inverse(self, u: f64) -> f64 {
+        match self {
+            Self::Plain => u,
+            Self::Log => u.exp(),
+            Self::Stretched { centre, width } => centre + width * u.sinh(),
+        }
+    }
+
+    /// The first three derivatives.
+    fn derivatives(self, a: f64) -> [f64; 3] {
+        match self {
+            Self::Plain => [1.0, 0.0, 0.0],
+            Self::Log => [1.0, -1.0 / a, 2.0 / (a * a)].map(|d| d / a),
+            Self::Stretched { centre, width } => {
+                let s = (a - centre) / width;
+                let q = 1.0 / (1.0 + s * s);
+                let first = q.sqrt() / width;
+                [
+                    first,
+                    -first * q * s / width,
+                    first * q * q * (2.0 * s * s - 1.0) / (width * width),
+                ]
+            }
+        }
+    }
 }
 
 /// Chebyshev polynomials T_0 .. T_(n-1) of a range mapped to [-1, 1]. Outside of the range they keep their values at its ends: a
@@ -18,6 +60,9 @@ pub struct Chebyshev {
     low: f64,
     high: f64,
     variable: Variable,
+    /// The middle of the variable's interval, and half its length.
+    middle: f64,
+    half: f64,
 }
 
 /// Arguments evaluated together.
@@ -26,25 +71,24 @@ const LANES: usize = 16;
 impl Chebyshev {
     /// Degrees 0 to `count - 1` on `low..=high`, which is positive if the polynomials are of the logarithm.
     pub fn new(count: usize, low: f64, high: f64, variable: Variable) -> Self {
+        let (first, last) = (variable.of(low), variable.of(high));
         Self {
             count,
             low,
             high,
             variable,
+            middle: 0.5 * (first + last),
+            half: 0.5 * (last - first),
         }
     }
 
     /// The nodes at which interpolation by the polynomials is exact, in decreasing order.
     pub fn nodes(&self) -> Vec<f64> {
-        let (middle, half) = self.interval();
         (0..self.count)
             .map(|j| {
                 let angle = std::f64::consts::PI * (j as f64 + 0.5) / self.count as f64;
-                let u = middle + half * angle.cos();
-                match self.variable {
-                    Variable::Plain => u,
-                    Variable::Log => u.exp().clamp(self.low, self.high),
-                }
+                let u = self.middle + self.half * angle.cos();
+                self.variable.inverse(u).clamp(self.low, self.high)
             })
             .collect()
     }
@@ -64,13 +108,14 @@ impl Chebyshev {
         self.count
     }
 
-    /// The polynomials oscillate fastest at the ends; in the middle their zeros are half an interval's length times pi/n apart.
+    /// The zeros' mean spacing; of the logarithm's, that in the middle. The polynomials oscillate faster at the ends, and stretched
+    /// ones in the middle: there those of high degree, of which kernels hold little, and finer quadratures show whether it matters.
     pub(super) fn scale(&self) -> f64 {
-        let (middle, half) = self.interval();
-        let step = 2.0 * half / self.count as f64;
         match self.variable {
-            Variable::Plain => step,
-            Variable::Log => step * middle.exp(),
+            Variable::Plain | Variable::Stretched { .. } => {
+                (self.high - self.low) / self.count as f64
+            }
+            Variable::Log => 2.0 * self.half / self.count as f64 * self.middle.exp(),
         }
     }
 
@@ -117,28 +162,15 @@ impl Chebyshev {
         }
     }
 
-    /// Middle and half length, of the logarithm where it is the variable.
-    fn interval(&self) -> (f64, f64) {
-        let (low, high) = match self.variable {
-            Variable::Plain => (self.low, self.high),
-            Variable::Log => (self.low.ln(), self.high.ln()),
-        };
-        (0.5 * (low + high), 0.5 * (high - low))
-    }
-
     /// The argument in [-1, 1], and its derivatives up to the third.
     fn place(&self, a: f64) -> (f64, [f64; 3]) {
-        let (middle, half) = self.interval();
         if !(self.low..=self.high).contains(&a) {
             return (if a > self.high { 1.0 } else { -1.0 }, [0.0; 3]);
         }
-        match self.variable {
-            Variable::Plain => ((a - middle) / half, [1.0 / half, 0.0, 0.0]),
-            Variable::Log => (
-                (a.ln() - middle) / half,
-                [1.0, -1.0 / a, 2.0 / (a * a)].map(|d| d / (half * a)),
-            ),
-        }
+        (
+            (self.variable.of(a) - self.middle) / self.half,
+            self.variable.derivatives(a).map(|d| d / self.half),
+        )
     }
 
     /// Values and three derivatives: the recurrence T_n = 2 z T_(n-1) - T_(n-2) differentiated, then the chain rule.

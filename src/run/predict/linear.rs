@@ -3,11 +3,10 @@
 use std::time::Instant;
 
 use nalgebra::DVector;
-use rand::RngExt;
-use rand_distr::StandardNormal;
 use rayon::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::expansion::expansion_shift;
 use super::saddles;
 use crate::action::Action;
 use crate::compare::total_variation;
@@ -18,15 +17,13 @@ use crate::density::{
 };
 use crate::experiment::{Experiment, Method, Process, Scheme, StatisticsKind};
 use crate::family::{Linear, LinearDenoiser};
-use crate::monte_carlo::KernelTrainer;
 use crate::numerics::random::stream;
-use crate::problem::{Problem, Samples, StartDensity, Training};
+use crate::problem::{Problem, StartDensity, Training};
 use crate::run::RunError;
 use crate::run::prediction::{Closure, Grow, LIMITED, PredictionSet, failed};
-use crate::sampler::time_grid;
 use crate::statistics::{
     Equivalent, KernelStatistics, QuenchedLayer, SampleSum, Sandwich, StatisticsError, VKernel,
-    WeightStatistics, equivalent, kernel_statistics, sandwich,
+    WeightStatistics, equivalent, kernel_equivalent, kernel_statistics, sandwich,
 };
 
 /// Change of the statistics at the last refinement beyond which a warning says so.
@@ -39,6 +36,7 @@ const MEAN_DRAWS_IN_SPACE: u64 = 256;
 /// The statistics a case asks for.
 pub(super) enum Statistics<'a> {
     Sandwich(Sandwich),
+    /// Of gradient flow.
     Kernel(Box<KernelStatistics>),
     Equivalent(Box<Equivalent<'a>>),
     Layered {
@@ -144,15 +142,18 @@ impl<'a> Job<'a> {
         let effect = mean
             .zip(field)
             .map(|(mean, field)| total_variation(mean, &field.estimate.masses));
-        let own = match &self.statistics {
+        set.closure = match &self.statistics {
             Statistics::Kernel(kernel) if kernel.parts.is_none() => Some(Closure::Kernel {
                 effect,
                 leverage: kernel.largest_leverage,
             }),
+            Statistics::Equivalent(e) if e.whitening.is_some() => Some(Closure::Kernel {
+                effect,
+                leverage: e.largest_leverage(),
+            }),
             Statistics::Equivalent(_) => effect.map(|effect| Closure::Gaussian { effect }),
             _ => return, // of first order, of many samples, or with a layer: already told
         };
-        set.closure = own;
     }
 
     /// The density of the model with the given weights, and whether its map of x_T folds: its push-forward, or with noise the
@@ -386,15 +387,19 @@ impl<'a> Statistics<'a> {
         seed: u64,
     ) -> Result<Self, DensityError> {
         let problem = &experiment.problem;
-        if let Some(family) = experiment.family.kernel() {
-            let statistics =
-                kernel_statistics(problem, family, training, kind == StatisticsKind::Sandwich)?;
-            return Ok(Self::Kernel(Box::new(statistics)));
-        }
-        if kind == StatisticsKind::Sandwich {
-            return Ok(Self::Sandwich(sandwich(problem, family, training)?));
-        }
-        let equivalent = Box::new(equivalent(problem, family, training)?);
+        let equivalent = match experiment.family.kernel() {
+            Some(kernel) if training.time.is_some() => {
+                let first_order = kind == StatisticsKind::Sandwich;
+                let flow = kernel_statistics(problem, kernel, training, first_order)?;
+                return Ok(Self::Kernel(Box::new(flow)));
+            }
+            Some(kernel) => kernel_equivalent(problem, kernel, training)?,
+            None if kind == StatisticsKind::Sandwich => {
+                return Ok(Self::Sandwich(sandwich(problem, family, training)?));
+            }
+            None => equivalent(problem, family, training)?,
+        };
+        let equivalent = Box::new(equivalent);
         if kind == StatisticsKind::Equivalent {
             return Ok(Self::Equivalent(equivalent));
         }
@@ -448,11 +453,11 @@ impl<'a> Statistics<'a> {
         match self {
             Self::Kernel(k) => describe_kernel(k, experiment, set),
             Self::Sandwich(s) => describe_sandwich(s, family, samples, set),
-            Self::Equivalent(e) => describe_equivalent(e, family, "equivalent", set),
+            Self::Equivalent(e) => describe_equivalent(e, family, "equivalent", experiment, set),
             Self::Layered {
                 equivalent, choice, ..
             } => {
-                describe_equivalent(equivalent, family, "quenched-layer", set);
+                describe_equivalent(equivalent, family, "quenched-layer", experiment, set);
                 describe_layer(choice, samples, set);
             }
         }
@@ -541,14 +546,8 @@ fn describe_sandwich(
 }
 
 fn describe_kernel(kernel: &KernelStatistics, experiment: &Experiment, set: &mut PredictionSet) {
-    let Some(family) = experiment.family.kernel() else {
-        return;
-    };
     let mut diagnostics = json!({
-        "kind": if experiment.training.as_ref().is_some_and(|t| t.time.is_some()) { "flow-equivalent" } else { "equivalent" },
-        "polynomials": family.linear.features.len(),
-        "kernel_rank": family.factor.ncols(),
-        "kernel_expansion_error": family.expansion_error,
+        "kind": "flow-equivalent",
         "effective_features": kernel.effective_features,
         "largest_leverage": kernel.largest_leverage,
         "quadrature_nodes": kernel.refinement.nodes,
@@ -567,57 +566,26 @@ fn describe_kernel(kernel: &KernelStatistics, experiment: &Experiment, set: &mut
             leverage: kernel.largest_leverage,
         });
     }
-    set.expansion_shift = expansion_shift(kernel, experiment);
-    diagnostics["kernel_expansion_shift"] = json!(set.expansion_shift);
+    describe_expansion(&kernel.weights, experiment, &mut diagnostics, set);
     set.diagnostics.insert("statistics".into(), diagnostics);
     warn_if_coarse(kernel.refinement.change, set);
 }
 
-/// What the expansion changes of a machine, in standard deviations over machines (root mean squares), where the sampler goes: at noised
-/// data of the times of its grid. D22.16.
-fn expansion_shift(kernel: &KernelStatistics, experiment: &Experiment) -> Option<f64> {
-    const PLACES: usize = 64;
-    const SEED: u64 = 0x5eed_00e5;
-    let (problem, sampler) = (&experiment.problem, &experiment.sampler);
-    let (family, training) = (experiment.family.kernel()?, experiment.training.as_ref()?);
-    let mut rng = stream(SEED, 0);
-    let fresh = Training {
-        samples: PLACES,
-        draws: 1,
-        ..training.clone()
+/// What a kernel was expanded in, and what that moves its machines by.
+fn describe_expansion(
+    weights: &WeightStatistics,
+    experiment: &Experiment,
+    diagnostics: &mut Value,
+    set: &mut PredictionSet,
+) {
+    let Some(family) = experiment.family.kernel() else {
+        return;
     };
-    let mut places = Samples::draw(problem, family.linear.predicts, &fresh, &mut rng);
-    let times = time_grid(sampler.grid, problem.t_max, problem.t_min, PLACES - 1);
-    let mut clean = vec![0.0; problem.dim()];
-    for (k, t) in times.into_iter().enumerate() {
-        problem.data.sample(&mut rng, &mut clean);
-        let (alpha, sigma) = (problem.diffusion.alpha(t), problem.diffusion.sigma(t));
-        places.t[k] = t;
-        for (i, x0) in clean.iter().enumerate() {
-            let noise: f64 = rng.sample(StandardNormal);
-            places.x[i * PLACES + k] = alpha * x0 + sigma * noise;
-        }
-    }
-    let trainer = KernelTrainer::new(problem, family, training);
-    let change = trainer
-        .expansion_change(&places, &mut stream(SEED, 1))
-        .ok()?;
-    let mut phi = DVector::zeros(family.linear.features.len());
-    let mut variance = 0.0;
-    for k in 0..PLACES {
-        let x: Vec<f64> = (0..problem.dim())
-            .map(|i| places.x[i * PLACES + k])
-            .collect();
-        family
-            .linear
-            .features
-            .values(&x, places.t[k], phi.as_mut_slice());
-        for output in 0..problem.dim() {
-            variance += kernel.weights.standard_deviation(&phi, output).powi(2);
-        }
-    }
-    let shift = (change.norm_squared() / variance).sqrt();
-    shift.is_finite().then_some(shift)
+    set.expansion_shift = expansion_shift(weights, experiment);
+    diagnostics["polynomials"] = json!(family.linear.features.len());
+    diagnostics["kernel_rank"] = json!(family.factor.ncols());
+    diagnostics["kernel_expansion_error"] = json!(family.expansion_error);
+    diagnostics["kernel_expansion_shift"] = json!(set.expansion_shift);
 }
 
 fn warn_if_coarse(change: f64, set: &mut PredictionSet) {
@@ -633,26 +601,29 @@ fn describe_equivalent(
     equivalent: &Equivalent<'_>,
     family: &Linear,
     kind: &str,
+    experiment: &Experiment,
     set: &mut PredictionSet,
 ) {
     let fine = &equivalent.fine;
     warn_if_coarse(equivalent.refinement.change, set);
-    set.diagnostics.insert(
-        "statistics".into(),
-        json!({
-            "kind": kind,
-            "features": family.features.len(),
-            "effective_features": fine.effective_features,
-            "leverage_iterations": fine.iterations.0,
-            "leverage_residual": fine.changes.0,
-            "covariance_iterations": fine.iterations.1,
-            "covariance_residual": fine.changes.1,
-            "covariance_amplification": equivalent.coarse.amplification,
-            "quadrature_nodes": equivalent.refinement.nodes,
-            "quadrature_level": equivalent.refinement.level,
-            "quadrature_relative_change": equivalent.refinement.change,
-        }),
-    );
+    let mut diagnostics = json!({
+        "kind": kind,
+        "features": family.features.len(),
+        "effective_features": fine.effective_features,
+        "leverage_iterations": fine.iterations.0,
+        "leverage_residual": fine.changes.0,
+        "covariance_iterations": fine.iterations.1,
+        "covariance_residual": fine.changes.1,
+        "covariance_amplification": equivalent.coarse.amplification,
+        "quadrature_nodes": equivalent.refinement.nodes,
+        "quadrature_level": equivalent.refinement.level,
+        "quadrature_relative_change": equivalent.refinement.change,
+    });
+    if equivalent.whitening.is_some() {
+        diagnostics["largest_leverage"] = json!(equivalent.largest_leverage());
+        describe_expansion(&equivalent.weights, experiment, &mut diagnostics, set);
+    }
+    set.diagnostics.insert("statistics".into(), diagnostics);
 }
 
 fn describe_layer(choice: &LayerChoice<'_>, samples: usize, set: &mut PredictionSet) {

@@ -1,5 +1,6 @@
 //! The theory side of a case: statistics, then every density method asked for.
 
+mod expansion;
 mod linear;
 mod rivals;
 mod saddles;

@@ -216,8 +216,9 @@ fn statistics(
         let default = default_statistics(raw, one_loop);
         return Ok(*raw.statistics.get_or_insert(default));
     };
-    let default = match training.draws {
-        1 => StatisticsKind::Equivalent,
+    let default = match (training.draws, training.time) {
+        (1, None) => default_statistics(raw, one_loop),
+        (1, Some(_)) => StatisticsKind::Equivalent,
         _ => StatisticsKind::Sandwich,
     };
     let asked = *raw.statistics.get_or_insert(default);
@@ -231,8 +232,8 @@ fn statistics(
             "\"sandwich\" (first order in a sample's influence) or \"equivalent\" with gradient flow",
         ),
         None => (
-            asked == StatisticsKind::Equivalent,
-            "\"equivalent\" with kernel ridge regression",
+            asked != StatisticsKind::Sandwich,
+            "\"equivalent\" or \"quenched-layer\" with kernel ridge regression",
         ),
     };
     if !served {
@@ -263,7 +264,7 @@ fn applicable(setting: &Setting<'_>, statistics: Option<StatisticsKind>) -> (Vec
             "model.kind = \"low-rank\" and data that are no low-rank mixture of the same ranks"
                 .into(),
         ),
-        _ => on_the_line(setting.family, setting.sampler, statistics),
+        _ => on_the_line(setting, statistics),
     };
     // Saddles are found on the line, the Fokker-Planck equation is solved up to the plane.
     let dim = setting.problem.dim();
@@ -297,19 +298,19 @@ fn rivals(setting: &Setting<'_>) -> impl Iterator<Item = Method> {
 
 /// The same whatever the dimension.
 fn on_the_line(
-    family: &Family,
-    sampler: &SamplerOptions,
+    setting: &Setting<'_>,
     statistics: Option<StatisticsKind>,
 ) -> (&'static [Method], String) {
     use Method::{FokkerPlanck, GaussianField, MeanField, Saddle, SampleSum, Semiclassical};
+    let (family, sampler) = (setting.family, setting.sampler);
     // The discretised action has one field a step.
     let action = matches!(sampler.scheme, Scheme::Euler | Scheme::Ddim);
     let (methods, setting): (&[Method], &str) = match (family, sampler.process) {
         (Family::Linear(_) | Family::Kernel(_) | Family::Network(_), process) => {
             let statistics = statistics.unwrap_or(StatisticsKind::QuenchedLayer);
             let ode = process == Process::PfOde;
-            // The sum over samples draws the features of each.
-            let influences = matches!(family, Family::Linear(_));
+            // The sum over samples is that of ridge regression, linear in its targets.
+            let influences = setting.training.is_none_or(|t| t.time.is_none());
             let methods: &[Method] = match (statistics, ode) {
                 (StatisticsKind::Sandwich, true) if action => {
                     &[MeanField, Semiclassical, Saddle, GaussianField]
