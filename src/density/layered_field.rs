@@ -11,7 +11,7 @@ use crate::experiment::{Experiment, Start};
 use crate::family::{Linear, LinearDenoiser};
 use crate::numerics::random::stream;
 use crate::problem::{Diffusion, Problem, Training};
-use crate::statistics::{Equivalent, QuenchedLayer, VKernel, by_leverage};
+use crate::statistics::{QuenchedLayer, Unlayered, VKernel, by_leverage};
 
 /// Draws with which the effect of the noise on the average density is measured, and on single densities.
 const ANCHOR_DRAWS: u64 = 512;
@@ -87,21 +87,22 @@ pub struct LayerChoice<'a> {
 /// What the closure treats approximately is the rest's noise. Its whole effect on the average density bounds the error of
 /// treating it as Gaussian, and is of second order in its effect on single densities (the noise has mean zero): it is
 /// measured without a layer, where it is large, and scaled by the square of the latter, which few draws determine.
-pub fn choose_layer<'a>(
+pub fn choose_layer<'e, 'a: 'e>(
     experiment: &'a Experiment,
     family: &'a Linear,
     training: &'a Training,
-    equivalent: &Equivalent<'a>,
+    unlayered: impl Into<Unlayered<'e, 'a>>,
     tolerance: f64,
     seed: u64,
 ) -> Result<LayerChoice<'a>, DensityError> {
+    let unlayered = unlayered.into();
     let search = Search {
         problem: &experiment.problem,
         family,
         training,
-        equivalent,
+        unlayered,
         generator: Generator::new(experiment).probe(PROBE_STARTS),
-        order: by_leverage(equivalent),
+        order: by_leverage(unlayered),
         seed,
     };
     let anchor = search.anchor()?;
@@ -139,7 +140,7 @@ pub fn choose_layer<'a>(
     };
     ladder.sort_by_key(|r| r.panels);
     Ok(LayerChoice {
-        layer: layer.settle(equivalent, seed)?,
+        layer: layer.settle(unlayered, seed)?,
         anchor,
         chosen,
         ladder,
@@ -150,7 +151,7 @@ struct Search<'a, 'b> {
     problem: &'a Problem,
     family: &'a Linear,
     training: &'a Training,
-    equivalent: &'b Equivalent<'a>,
+    unlayered: Unlayered<'b, 'a>,
     generator: Generator<'a>,
     order: Vec<usize>,
     seed: u64,
@@ -162,7 +163,7 @@ impl<'a> Search<'a, '_> {
             self.problem,
             self.family,
             self.training,
-            self.equivalent,
+            self.unlayered,
             &self.order[..panels],
         )?)
     }
@@ -180,9 +181,17 @@ impl<'a> Search<'a, '_> {
         Ok(self.generator.generate(&model, rng)?.masses)
     }
 
-    /// The equivalent's Gaussian field against its mean field.
+    /// The equivalent's Gaussian field against its mean field; of a flow both with the same initial function, which nothing is
+    /// approximate in.
     fn anchor(&self) -> Result<NoiseEffect, DensityError> {
-        let weights = &self.equivalent.weights;
+        if let Unlayered::Flow(_) = self.unlayered {
+            let empty = self.layer(0)?;
+            return self.effect(ANCHOR_DRAWS, None, |rng| {
+                let draw = empty.weights(rng)?;
+                Ok((draw.weights, draw.conditional_mean))
+            });
+        }
+        let weights = self.unlayered.weights();
         let kernel = VKernel::new(self.problem, self.family, weights, 0.0)?;
         let field = GaussianField::new(&kernel, weights, self.seed);
         // From stratified starts the mean field has one density, not one per draw.

@@ -11,8 +11,9 @@ use crate::monte_carlo::network::NetworkTrainer;
 use crate::monte_carlo::subspace::SubspaceTrainer;
 use crate::monte_carlo::{KernelTrainer, Trainer};
 use crate::problem::Training;
+use crate::spec::memory::flow_nodes;
 use crate::spec::{Case, MemoryEstimate, Spec};
-use crate::statistics::{Population, SpacePopulation};
+use crate::statistics::{FlowEquivalent, Population, SpacePopulation};
 
 /// Passes over the quadrature that an equivalent's fixed points take, both levels counted in nodes of the coarser.
 const PASSES: f64 = 150.0;
@@ -326,7 +327,14 @@ impl<'a> Space<'a> {
     /// One draw of the weights given a layer.
     fn draw_flops(&self, family: &Linear) -> f64 {
         let f = family.features.len() as f64;
-        let samples = self.experiment.training.as_ref().map_or(0, |t| t.samples);
+        let (problem, samples) = (
+            &self.experiment.problem,
+            self.experiment.training.as_ref().map_or(0, |t| t.samples),
+        );
+        let coarsest = Population::coarsest_nodes(problem, family);
+        if let Some(nodes) = flow_nodes(self.experiment, coarsest) {
+            return FlowEquivalent::draw_flops(nodes as f64, problem.dim(), f);
+        }
         let rows = LAYER_SHARE * samples as f64;
         let solve = match rows <= f / 4.0 {
             true => 2.0 * rows * f * f + rows * rows * f,
@@ -377,8 +385,10 @@ fn predict_seconds(
     let pass = 4.0 * memory.nodes as f64 * space * space / FLOP_RATE;
     let (passes, factorisations, draw) = match experiment.predict.statistics {
         Some(StatisticsKind::QuenchedLayer) => {
-            let rows = LAYER_SHARE * p;
-            let draw = rows * f * f + f.powi(3) / 3.0;
+            let draw = match flow_nodes(experiment, memory.nodes) {
+                Some(nodes) => FlowEquivalent::draw_flops(nodes as f64, 1, f),
+                None => LAYER_SHARE * p * f * f + f.powi(3) / 3.0,
+            };
             (PASSES, PASSES + 20.0 * LAYERS, draw)
         }
         Some(StatisticsKind::Equivalent) => (PASSES, PASSES, 2.0 * f * f),

@@ -7,7 +7,7 @@ use crate::family::{Family, Linear};
 use crate::monte_carlo::network::NetworkTrainer;
 use crate::monte_carlo::subspace::SubspaceTrainer;
 use crate::monte_carlo::{KernelTrainer, Trainer};
-use crate::statistics::{KernelStatistics, Population};
+use crate::statistics::{FlowEquivalent, KernelStatistics, Population};
 
 /// Bytes that one case needs, in the leading terms. Sizes that overflow are `u64::MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct MemoryEstimate {
     pub sampling_per_thread: u64,
     /// Statistics of the weights: twelve F x F matrices at the peak (two refinement levels, factors, products), in D >= 2
     /// of size D F, and the quadrature up to the level that it takes as a rule; with samples that share clean points, their sums;
-    /// with loop corrections, their responses at every step.
+    /// with a layer of gradient flow, the residuals at all its ridges; with loop corrections, their responses at every step.
     pub statistics: u64,
     /// Nodes of the coarsest quadrature.
     pub nodes: u64,
@@ -66,10 +66,19 @@ impl MemoryEstimate {
             }
             _ => 0,
         };
-        let layer = match experiment.predict.statistics {
-            Some(StatisticsKind::QuenchedLayer) => product(&[samples, features, FLOAT])
-                .saturating_add(product(&[features, features, FLOAT])),
-            _ => 0,
+        let dim = experiment.problem.dim();
+        let layered = experiment.predict.statistics == Some(StatisticsKind::QuenchedLayer);
+        let (layer, layer_of_flow) = match (layered, flow_nodes(experiment, nodes)) {
+            (true, Some(nodes)) => (
+                FlowEquivalent::draw_bytes(nodes, dim, features, samples),
+                FlowEquivalent::layer_bytes(nodes, dim),
+            ),
+            (true, None) => (
+                product(&[samples, features, FLOAT])
+                    .saturating_add(product(&[features, features, FLOAT])),
+                0,
+            ),
+            (false, _) => (0, 0),
         };
         let shared = match (experiment.family.kernel(), &experiment.training) {
             (Some(kernel), Some(training)) => {
@@ -78,7 +87,7 @@ impl MemoryEstimate {
             _ => 0,
         };
         let loops = family.map_or(0, |linear| expansion_bytes(linear, experiment));
-        let dim = experiment.problem.dim() as u64;
+        let dim = dim as u64;
         let monte_carlo = experiment.monte_carlo;
         Self {
             features,
@@ -89,6 +98,7 @@ impl MemoryEstimate {
             statistics: product(&[12, dim, features, dim, features, FLOAT])
                 .saturating_add(quadrature)
                 .saturating_add(shared)
+                .saturating_add(layer_of_flow)
                 .saturating_add(loops),
             nodes,
             densities: densities(experiment),
@@ -109,6 +119,14 @@ impl MemoryEstimate {
             .saturating_add(self.statistics)
             .saturating_add(self.densities)
     }
+}
+
+/// Nodes of the quadrature before the finest, as a rule, where the statistics are those of gradient flow: what a layer draws at.
+pub(crate) fn flow_nodes(experiment: &Experiment, coarsest: u64) -> Option<u64> {
+    experiment.training.as_ref()?.time?;
+    let linear = &experiment.family.kernel()?.linear;
+    let level = Population::usual_level(&experiment.problem, linear);
+    Some(coarsest.saturating_mul(4_u64.saturating_pow(level.saturating_sub(1))))
 }
 
 /// Every ensemble with what is read off it. Kept together: in D = 1 a prediction's and the trained models', in more

@@ -6,31 +6,12 @@ use nalgebra::DVector;
 use super::equivalent::{Equivalent, kernel_equivalent};
 use super::flow_equivalent::flow_equivalent;
 use super::gradient_flow::gradient_flow;
-use super::kernel_level::{FlowParts, Level};
+use super::kernel_level::{CONVERGED, KernelStatistics, Level};
 use super::refinement::refine;
 use super::shared_points::SharedPoints;
-use super::{Refinement, StatisticsError, WeightStatistics};
+use super::{StatisticsError, WeightStatistics};
 use crate::family::KernelFamily;
 use crate::problem::{Component, Problem, Training};
-
-/// Relative change between two refinements at which the quadrature has converged.
-const CONVERGED: f64 = 1e-3;
-
-/// Mean and covariance of the weights in which a kernel family is expanded, with what is known of their accuracy.
-#[derive(Debug, Clone)]
-pub struct KernelStatistics {
-    pub weights: WeightStatistics,
-    /// The same at the refinement before.
-    pub coarser: WeightStatistics,
-    pub refinement: Refinement,
-    /// How many weights the samples determine.
-    pub effective_features: f64,
-    /// Largest leverage of a sample on the training distribution: delta = z^T Q z/P of the equivalent, lambda k_tau(z,z)/P of the
-    /// flow, whose first order needs it small; with what the other samples of a clean point move the flow by there (D22.14).
-    pub largest_leverage: f64,
-    /// Of the flow: its covariance by source.
-    pub parts: Option<FlowParts>,
-}
 
 /// Statistics of the trained weights: of gradient flow at `training.time`, at any number of samples or to the first order in a
 /// sample's influence (`first_order`), or without a time of ridge regression.
@@ -43,25 +24,22 @@ pub fn kernel_statistics(
     let Some(time) = training.time else {
         return Ok(kernel_equivalent(problem, family, training)?.into());
     };
-    require_covered(problem, training, first_order)?;
+    if !first_order {
+        return Ok(flow_equivalent(problem, family, training, time)?.statistics);
+    }
+    require_points(problem, training)?;
     let steps = refine(
         problem,
         &family.linear,
         training,
         CONVERGED,
-        |population, _: Option<&Level>| match first_order {
-            true => gradient_flow(population, problem, family, training, time),
-            false => flow_equivalent(population, family, training, time),
-        },
+        |population, _: Option<&Level>| gradient_flow(population, problem, family, training, time),
     )?;
-    Ok(KernelStatistics {
-        coarser: steps.coarse.weights,
-        refinement: steps.refinement,
-        effective_features: steps.fine.effective_features,
-        largest_leverage: steps.fine.largest_leverage,
-        parts: steps.fine.parts,
-        weights: steps.fine.weights,
-    })
+    Ok(KernelStatistics::new(
+        steps.fine,
+        steps.coarse.weights,
+        steps.refinement,
+    ))
 }
 
 impl From<Equivalent<'_>> for KernelStatistics {
@@ -90,23 +68,16 @@ impl KernelStatistics {
     }
 }
 
-/// Refuses several draws of a clean point where the flow's statistics are not known.
-fn require_covered(
-    problem: &Problem,
-    training: &Training,
-    first_order: bool,
-) -> Result<(), StatisticsError> {
+/// Refuses several draws of a clean point of data with a width.
+fn require_points(problem: &Problem, training: &Training) -> Result<(), StatisticsError> {
     let points = problem.data.components().iter().all(Component::is_point);
-    let found = match (first_order, points) {
-        _ if training.draws <= 1 => return Ok(()),
-        (true, true) => return Ok(()),
-        (true, false) => "data with a width",
-        (false, _) => "the flow at any number of samples",
-    };
-    Err(StatisticsError::Shared {
-        draws: training.draws,
-        found,
-    })
+    match training.draws <= 1 || points {
+        true => Ok(()),
+        false => Err(StatisticsError::Shared {
+            draws: training.draws,
+            found: "data with a width",
+        }),
+    }
 }
 
 impl WeightStatistics {

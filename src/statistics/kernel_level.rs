@@ -1,6 +1,38 @@
 //! What the statistics of a gradient flow are on one quadrature, and what the solvers in a kernel's expansion share.
 
-use super::WeightStatistics;
+use super::{Refinement, WeightStatistics};
+
+/// Relative change between two refinements at which the quadrature has converged.
+pub(super) const CONVERGED: f64 = 1e-3;
+
+/// Mean and covariance of the weights in which a kernel family is expanded, with what is known of their accuracy.
+#[derive(Debug, Clone)]
+pub struct KernelStatistics {
+    pub weights: WeightStatistics,
+    /// The same at the refinement before.
+    pub coarser: WeightStatistics,
+    pub refinement: Refinement,
+    /// How many weights the samples determine.
+    pub effective_features: f64,
+    /// Largest leverage of a sample on the training distribution: delta = z^T Q z/P of the equivalent, lambda k_tau(z,z)/P of the
+    /// flow, whose first order needs it small; with what the other samples of a clean point move the flow by there (D22.14).
+    pub largest_leverage: f64,
+    /// Of the flow: its covariance by source.
+    pub parts: Option<FlowParts>,
+}
+
+impl KernelStatistics {
+    pub(super) fn new(fine: Level, coarser: WeightStatistics, refinement: Refinement) -> Self {
+        Self {
+            weights: fine.weights,
+            coarser,
+            refinement,
+            effective_features: fine.effective_features,
+            largest_leverage: fine.largest_leverage,
+            parts: fine.parts,
+        }
+    }
+}
 
 /// What one level found.
 pub(super) struct Level {

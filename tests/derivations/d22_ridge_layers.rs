@@ -1,23 +1,22 @@
 //! derivations/22-kernel-machines.md: the quenched layer and the sum over samples of kernel ridge regression, against machines solved
 //! here in the dual with the exact kernel.
 
-use nalgebra::{DMatrix, DVector};
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use vkernel::family::KernelFamily;
-use vkernel::family::kernel::Kernel;
 use vkernel::numerics::random::stream;
 use vkernel::problem::{Prediction, Problem, Training, Triple};
 use vkernel::statistics::{QuenchedLayer, SampleSum, by_leverage, kernel_equivalent};
 
 use super::common::*;
-use super::d22_kernel_machines::{family, line, near, rbf, training};
+use super::d22_kernel_machines::{family, features, line, near, rbf, training};
 
-const SAMPLES: usize = 48;
+pub const SAMPLES: usize = 48;
 const RIDGE: f64 = 0.02;
 /// Where machines are compared.
-const PLACES: [(f64, f64); 8] = [
+pub const PLACES: [(f64, f64); 8] = [
     (-1.2, 0.15),
     (-0.6, 0.15),
     (0.3, 0.15),
@@ -30,14 +29,14 @@ const PLACES: [(f64, f64); 8] = [
 
 /// Samples as drawn: places, times, targets.
 #[derive(Default, Clone)]
-struct Drawn {
-    x: Vec<f64>,
-    t: Vec<f64>,
-    y: Vec<f64>,
+pub struct Drawn {
+    pub x: Vec<f64>,
+    pub t: Vec<f64>,
+    pub y: Vec<f64>,
 }
 
 impl Drawn {
-    fn add(&mut self, problem: &Problem, t: f64, rng: &mut ChaCha8Rng) {
+    pub fn add(&mut self, problem: &Problem, t: f64, rng: &mut ChaCha8Rng) {
         let mut triple = Triple {
             t,
             x0: vec![0.0],
@@ -48,36 +47,70 @@ impl Drawn {
         self.t.push(t);
         self.y.push(triple.x0[0]);
     }
+
+    /// With fresh samples outside an interval of time.
+    pub fn completed(
+        &self,
+        problem: &Problem,
+        (low, high): (f64, f64),
+        rng: &mut ChaCha8Rng,
+    ) -> Self {
+        let mut all = self.clone();
+        while all.t.len() < SAMPLES {
+            let t = problem.t_min + (problem.t_max - problem.t_min) * rng.random::<f64>();
+            if !(low..high).contains(&t) {
+                all.add(problem, t, rng);
+            }
+        }
+        all
+    }
 }
 
-/// Outputs at the places of kernel ridge regression: K(z, Z) Lambda^1/2 (Lambda^1/2 K Lambda^1/2/P + rho)^-1 Lambda^1/2 y/P.
-fn dense(problem: &Problem, kernel: &Kernel, training: &Training, drawn: &Drawn) -> DVector<f64> {
+/// Outputs at the places of the machine with the exact kernel: f_0 + K(., Z) Lambda^1/2 g(S) Lambda^1/2 (y - f_0)/P with
+/// S = Lambda^1/2 K Lambda^1/2/P and g(s) = 1/(s + rho), or (1 - e^{-s tau})/s of gradient flow; f_0 by its weights.
+pub fn machine(
+    problem: &Problem,
+    family: &KernelFamily,
+    training: &Training,
+    drawn: &Drawn,
+    start: Option<&DVector<f64>>,
+) -> DVector<f64> {
     let p = drawn.t.len();
     let root = |t: &f64| training.lambda(problem, Prediction::Denoiser, *t).sqrt();
     let roots = DVector::from_iterator(p, drawn.t.iter().map(root));
-    let points = kernel.points(&drawn.x, &drawn.t);
+    let points = family.kernel.points(&drawn.x, &drawn.t);
     let mut matrix = DMatrix::zeros(p, p);
-    kernel.gram(&points, matrix.as_mut_slice());
-    let system = DMatrix::from_fn(p, p, |i, j| {
-        let own = if i == j { training.ridge } else { 0.0 };
-        roots[i] * matrix[(i, j)] * roots[j] / p as f64 + own
-    });
-    let y = DVector::from_column_slice(&drawn.y).component_mul(&roots);
-    let c = system.lu().solve(&y).unwrap().component_mul(&roots) / p as f64;
+    family.kernel.gram(&points, matrix.as_mut_slice());
+    let system = DMatrix::from_fn(p, p, |i, j| roots[i] * matrix[(i, j)] * roots[j] / p as f64);
+    let eigen = SymmetricEigen::new(system);
+    let gain = |s: f64| match training.time {
+        None => 1.0 / (s + training.ridge),
+        Some(time) if s * time > 1e-9 => -(-s * time).exp_m1() / s,
+        Some(time) => time,
+    };
+    let mut residual = DVector::from_column_slice(&drawn.y);
+    if let Some(start) = start {
+        for (r, (x, t)) in residual.iter_mut().zip(drawn.x.iter().zip(&drawn.t)) {
+            *r -= features(family, (*x, *t)).dot(start);
+        }
+    }
+    let turned = eigen.eigenvectors.tr_mul(&residual.component_mul(&roots));
+    let solved = &eigen.eigenvectors * eigen.eigenvalues.map(gain).component_mul(&turned);
+    let c = solved.component_mul(&roots) / p as f64;
     let (x, t): (Vec<f64>, Vec<f64>) = PLACES.iter().copied().unzip();
     let mut cross = DMatrix::zeros(p, PLACES.len());
-    kernel.matrix(&points, &kernel.points(&x, &t), cross.as_mut_slice());
-    cross.tr_mul(&c)
+    let places = family.kernel.points(&x, &t);
+    family.kernel.matrix(&points, &places, cross.as_mut_slice());
+    let learned = cross.tr_mul(&c);
+    match start {
+        Some(start) => learned + probes(family).tr_mul(start),
+        None => learned,
+    }
 }
 
 /// Features at the places, a column each.
-fn probes(family: &KernelFamily) -> DMatrix<f64> {
-    let mut out = DMatrix::zeros(family.linear.features.len(), PLACES.len());
-    for ((x, t), mut column) in PLACES.iter().zip(out.column_iter_mut()) {
-        let features = &family.linear.features;
-        features.values(&[*x], *t, column.as_mut_slice());
-    }
-    out
+pub fn probes(family: &KernelFamily) -> DMatrix<f64> {
+    DMatrix::from_columns(&PLACES.map(|place| features(family, place)))
 }
 
 fn setting() -> (Problem, KernelFamily, Training) {
@@ -87,13 +120,12 @@ fn setting() -> (Problem, KernelFamily, Training) {
 }
 
 /// The samples of a draw of the layer, from the random numbers in the order in which it takes them.
-fn layer_of(layer: &QuenchedLayer<'_>, index: u64) -> Drawn {
-    let mut rng = stream(5, index);
-    let (n, low, high) = layer_opening(layer, SAMPLES, &mut rng);
+pub fn layer_of(layer: &QuenchedLayer<'_>, rng: &mut ChaCha8Rng) -> Drawn {
+    let (n, low, high) = layer_opening(layer, SAMPLES, rng);
     let mut drawn = Drawn::default();
     for _ in 0..n {
         let t = low + (high - low) * rng.random::<f64>();
-        drawn.add(layer.problem(), t, &mut rng);
+        drawn.add(layer.problem(), t, rng);
     }
     drawn
 }
@@ -107,9 +139,9 @@ fn d22_17_a_layer_of_everything_is_training() {
         QuenchedLayer::new(&problem, &family.linear, &training, &equivalent, &order).unwrap();
     let probes = probes(&family);
     for index in 0..4 {
-        let drawn = layer_of(&layer, index);
+        let drawn = layer_of(&layer, &mut stream(5, index));
         assert_eq!(drawn.t.len(), SAMPLES);
-        let trained = dense(&problem, &family.kernel, &training, &drawn);
+        let trained = machine(&problem, &family, &training, &drawn, None);
         let weights = layer.weights(&mut stream(5, index)).unwrap().weights;
         let found = probes.tr_mul(&weights);
         for (found, trained) in found.iter().zip(&trained) {
@@ -156,18 +188,12 @@ fn d22_17_conditional_mean_and_covariance_against_trained_machines() {
     let probes = probes(&family);
     let mut moments = ConditionalMoments::default();
     for index in 0..6 {
-        let inside = layer_of(&layer, index);
+        let inside = layer_of(&layer, &mut stream(5, index));
         let machines: Vec<DVector<f64>> = (0..2000_u64)
             .into_par_iter()
             .map(|i| {
-                let (mut rng, mut all) = (stream(77, i), inside.clone());
-                while all.t.len() < SAMPLES {
-                    let t = problem.t_min + (problem.t_max - problem.t_min) * rng.random::<f64>();
-                    if !(low..high).contains(&t) {
-                        all.add(&problem, t, &mut rng);
-                    }
-                }
-                dense(&problem, &family.kernel, &training, &all)
+                let all = inside.completed(&problem, (low, high), &mut stream(77, i));
+                machine(&problem, &family, &training, &all, None)
             })
             .collect();
         let predicted = layer.weights(&mut stream(5, index)).unwrap();

@@ -19,6 +19,7 @@ mod d21_laziness;
 mod d21_network_training;
 mod d21_networks;
 mod d22_dataset;
+mod d22_flow_layers;
 mod d22_flows;
 mod d22_kernel_machines;
 mod d22_ridge_layers;

@@ -1,5 +1,6 @@
 //! Predictions for linear families: statistics of the weights, then the densities they make.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use nalgebra::DVector;
@@ -22,8 +23,9 @@ use crate::problem::{Problem, StartDensity, Training};
 use crate::run::RunError;
 use crate::run::prediction::{Closure, Grow, LIMITED, PredictionSet, failed};
 use crate::statistics::{
-    Equivalent, KernelStatistics, QuenchedLayer, SampleSum, Sandwich, StatisticsError, VKernel,
-    WeightStatistics, equivalent, kernel_equivalent, kernel_statistics, sandwich,
+    Equivalent, FlowEquivalent, KernelStatistics, QuenchedLayer, SampleSum, Sandwich,
+    StatisticsError, VKernel, WeightStatistics, equivalent, flow_equivalent, kernel_equivalent,
+    kernel_statistics, sandwich,
 };
 
 /// Change of the statistics at the last refinement beyond which a warning says so.
@@ -41,6 +43,11 @@ pub(super) enum Statistics<'a> {
     Equivalent(Box<Equivalent<'a>>),
     Layered {
         equivalent: Box<Equivalent<'a>>,
+        choice: Box<LayerChoice<'a>>,
+    },
+    /// Of gradient flow.
+    LayeredFlow {
+        equivalent: Arc<FlowEquivalent<'a>>,
         choice: Box<LayerChoice<'a>>,
     },
 }
@@ -233,9 +240,9 @@ impl<'a> Job<'a> {
         reference: &(Estimate, bool),
         set: &mut PredictionSet,
     ) -> Result<Estimate, RunError> {
-        let (estimate, folds) = match &self.statistics {
-            Statistics::Layered { choice, .. } => self.layered_mean_field(&choice.layer)?,
-            _ => reference.clone(),
+        let (estimate, folds) = match self.statistics.choice() {
+            Some(choice) => self.layered_mean_field(&choice.layer)?,
+            None => reference.clone(),
         };
         if folds {
             set.warnings.push(
@@ -327,7 +334,7 @@ impl<'a> Job<'a> {
         grow: &mut Grow<'_>,
         set: &mut PredictionSet,
     ) -> Result<Ensemble, RunError> {
-        if let Statistics::Layered { choice, .. } = &self.statistics {
+        if let Some(choice) = self.statistics.choice() {
             return self.grow(
                 Method::GaussianField,
                 &LayeredField::new(&choice.layer, seed),
@@ -387,31 +394,41 @@ impl<'a> Statistics<'a> {
         seed: u64,
     ) -> Result<Self, DensityError> {
         let problem = &experiment.problem;
-        let equivalent = match experiment.family.kernel() {
-            Some(kernel) if training.time.is_some() => {
+        let tolerance = experiment.predict.tolerance;
+        let equivalent = match (experiment.family.kernel(), training.time) {
+            (Some(kernel), Some(time)) if kind == StatisticsKind::QuenchedLayer => {
+                let equivalent = Arc::new(flow_equivalent(problem, kernel, training, time)?);
+                let choice =
+                    choose_layer(experiment, family, training, &equivalent, tolerance, seed)?;
+                let choice = Box::new(choice);
+                return Ok(Self::LayeredFlow { equivalent, choice });
+            }
+            (Some(kernel), Some(_)) => {
                 let first_order = kind == StatisticsKind::Sandwich;
                 let flow = kernel_statistics(problem, kernel, training, first_order)?;
                 return Ok(Self::Kernel(Box::new(flow)));
             }
-            Some(kernel) => kernel_equivalent(problem, kernel, training)?,
-            None if kind == StatisticsKind::Sandwich => {
+            (Some(kernel), None) => kernel_equivalent(problem, kernel, training)?,
+            (None, _) if kind == StatisticsKind::Sandwich => {
                 return Ok(Self::Sandwich(sandwich(problem, family, training)?));
             }
-            None => equivalent(problem, family, training)?,
+            (None, _) => equivalent(problem, family, training)?,
         };
         let equivalent = Box::new(equivalent);
         if kind == StatisticsKind::Equivalent {
             return Ok(Self::Equivalent(equivalent));
         }
-        let choice = Box::new(choose_layer(
-            experiment,
-            family,
-            training,
-            &equivalent,
-            experiment.predict.tolerance,
-            seed,
-        )?);
+        let choice = choose_layer(experiment, family, training, &*equivalent, tolerance, seed)?;
+        let choice = Box::new(choice);
         Ok(Self::Layered { equivalent, choice })
+    }
+
+    /// The layer, where there is one.
+    pub(super) fn choice(&self) -> Option<&LayerChoice<'a>> {
+        match self {
+            Self::Layered { choice, .. } | Self::LayeredFlow { choice, .. } => Some(choice),
+            _ => None,
+        }
     }
 
     /// Mean and covariance without a layer.
@@ -419,6 +436,7 @@ impl<'a> Statistics<'a> {
         match self {
             Self::Sandwich(s) => &s.weights,
             Self::Kernel(k) => &k.weights,
+            Self::LayeredFlow { equivalent, .. } => &equivalent.statistics.weights,
             Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => &e.weights,
         }
     }
@@ -428,6 +446,10 @@ impl<'a> Statistics<'a> {
         match self {
             Self::Sandwich(s) => (&s.weights.mean, &s.coarser.mean),
             Self::Kernel(k) => (&k.weights.mean, &k.coarser.mean),
+            Self::LayeredFlow { equivalent, .. } => {
+                let flow = &equivalent.statistics;
+                (&flow.weights.mean, &flow.coarser.mean)
+            }
             Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => {
                 (&e.weights.mean, &e.coarser.mean)
             }
@@ -439,6 +461,7 @@ impl<'a> Statistics<'a> {
         match self {
             Self::Sandwich(s) => s.refinement.change,
             Self::Kernel(k) => k.refinement.change,
+            Self::LayeredFlow { equivalent, .. } => equivalent.statistics.refinement.change,
             Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => e.refinement.change,
         }
     }
@@ -451,7 +474,11 @@ impl<'a> Statistics<'a> {
         samples: usize,
     ) {
         match self {
-            Self::Kernel(k) => describe_kernel(k, experiment, set),
+            Self::Kernel(k) => describe_kernel(k, "flow-equivalent", experiment, set),
+            Self::LayeredFlow { equivalent, choice } => {
+                describe_kernel(&equivalent.statistics, "quenched-layer", experiment, set);
+                describe_layer(choice, samples, set);
+            }
             Self::Sandwich(s) => describe_sandwich(s, family, samples, set),
             Self::Equivalent(e) => describe_equivalent(e, family, "equivalent", experiment, set),
             Self::Layered {
@@ -545,9 +572,14 @@ fn describe_sandwich(
     }
 }
 
-fn describe_kernel(kernel: &KernelStatistics, experiment: &Experiment, set: &mut PredictionSet) {
+fn describe_kernel(
+    kernel: &KernelStatistics,
+    kind: &str,
+    experiment: &Experiment,
+    set: &mut PredictionSet,
+) {
     let mut diagnostics = json!({
-        "kind": "flow-equivalent",
+        "kind": kind,
         "effective_features": kernel.effective_features,
         "largest_leverage": kernel.largest_leverage,
         "quadrature_nodes": kernel.refinement.nodes,

@@ -86,7 +86,7 @@ impl Job<'_> {
     /// The push-forward of the mean weights; with a layer of their average over layers, and what the noise of that average
     /// makes.
     fn mean_cloud(&self, reference: &Ensemble) -> Result<(Ensemble, Option<f64>), RunError> {
-        let Statistics::Layered { choice, .. } = &self.statistics else {
+        let Some(choice) = self.statistics.choice() else {
             return Ok((reference.clone(), None));
         };
         let [a, b] = mean_weights(&choice.layer, self.seed_of_layers).map_err(|source| {

@@ -170,11 +170,11 @@ impl<'a> Population<'a> {
     }
 
     /// Sum of factor z over all nodes, without their probabilities: the adjoint of [`Measure::project`]. Length F.
-    ///
-    /// # Panics
-    /// With several outputs.
     pub(super) fn combine(&self, factor: &[f64]) -> DVector<f64> {
-        self.line().combine(factor)
+        match self {
+            Self::Line(line) => line.combine(factor),
+            Self::Space(space) => space.combine(factor),
+        }
     }
 
     fn line(&self) -> &LinePopulation<'a> {

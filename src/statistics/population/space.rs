@@ -2,7 +2,7 @@
 //! time in the plane, scattered points in more dimensions.
 
 use faer::{Accum, MatRef, Par};
-use nalgebra::DMatrix;
+use nalgebra::{DMatrix, DVector};
 use rand::Rng;
 use rayon::prelude::*;
 
@@ -266,6 +266,15 @@ impl<'a> SpacePopulation<'a> {
             add_products(&mut out, 1.0, part, v.as_slice());
         }
         out
+    }
+
+    /// Sum of factor z over all nodes, without their probabilities.
+    pub(super) fn combine(&self, factor: &[f64]) -> DVector<f64> {
+        let sum = self.sum_rows(|slice| {
+            let own = &factor[slice.first..slice.first + slice.points.len()];
+            own.iter().map(|f| slice.root * f).collect()
+        });
+        DVector::from_vec(sum)
     }
 
     /// Where the product of features s and s' of space stands in a packed form, F_x x F_x, and the same of time.

@@ -1,0 +1,387 @@
+//! The rest of a layer in gradient flow: ridge regression at the poles of its filter, on the same samples
+//! (derivations/22-kernel-machines.md).
+
+use std::sync::Arc;
+
+use nalgebra::{DMatrix, DVector};
+use num_complex::Complex64;
+use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
+use rayon::prelude::*;
+
+use super::{Drawn, LayerWeights};
+use crate::numerics::complex::{self, ComplexMatrix, product, zip};
+use crate::numerics::linalg;
+use crate::statistics::whitened::expanded;
+use crate::statistics::{FlowEquivalent, Measure, StatisticsError, pairs, symmetric_from_blocks};
+
+/// The samples outside the layer, on average at every pole, and what their fluctuations are drawn from.
+pub(super) struct FlowRest<'a> {
+    equivalent: Arc<FlowEquivalent<'a>>,
+    /// Probability of a sample to fall into the layer.
+    inside: f64,
+    /// 1_rest at the nodes of the equivalent's quadrature.
+    outside: Vec<f64>,
+    poles: Vec<Pole>,
+}
+
+/// The rest at one ridge, in the modes.
+struct Pole {
+    /// 1_rest/(1 + delta) at the nodes.
+    share: Vec<Complex64>,
+    /// E[1_rest zeta zeta^T/(1 + delta)], r x r.
+    sigma: ComplexMatrix,
+    /// E[1_rest zeta y^T/(1 + delta)], r x D.
+    target: ComplexMatrix,
+    /// m = E[1_rest zeta r^T/(1 + delta)] of the residuals against the mean weights, r x D.
+    mean: ComplexMatrix,
+    /// The same two of the initial function's factor, r x r'.
+    initial: Option<(ComplexMatrix, ComplexMatrix)>,
+}
+
+/// The initial function of one model.
+struct Start {
+    /// Standard normal, r' x D.
+    normal: ComplexMatrix,
+    /// Weights, F x D.
+    weights: DMatrix<f64>,
+}
+
+impl<'a> FlowRest<'a> {
+    /// The rest with the leverages of the equivalent.
+    pub fn new(equivalent: Arc<FlowEquivalent<'a>>, inside: f64, outside: Vec<f64>) -> Self {
+        let shares = equivalent.resolvents.iter().map(|r| r.share.clone());
+        let shares = shares.collect();
+        Self::at(equivalent, inside, outside, shares)
+    }
+
+    /// The rest with given 1/(1 + delta) of every pole.
+    fn at(
+        equivalent: Arc<FlowEquivalent<'a>>,
+        inside: f64,
+        outside: Vec<f64>,
+        shares: Vec<Vec<Complex64>>,
+    ) -> Self {
+        let field = equivalent.field();
+        let start = equivalent.family.initial.as_ref();
+        let poles = equivalent
+            .resolvents
+            .par_iter()
+            .zip(shares)
+            .map(|(resolvent, mut share)| {
+                for (share, outside) in share.iter_mut().zip(&outside) {
+                    *share *= outside;
+                }
+                let (sigma, target) = (field.gram(&share), field.cross(&share));
+                let mean = &target - product(&sigma, &resolvent.weights);
+                let initial = start.zip(resolvent.fitted.as_ref());
+                let initial = initial.map(|((_, factor), fitted)| {
+                    let seen = field.seen(&share, factor);
+                    let mean = &seen - product(&sigma, fitted);
+                    (seen, mean)
+                });
+                Pole {
+                    share,
+                    sigma,
+                    target,
+                    mean,
+                    initial,
+                }
+            })
+            .collect();
+        Self {
+            equivalent,
+            inside,
+            outside,
+            poles,
+        }
+    }
+
+    /// Real and imaginary parts of the resolvents given a layer, pole by pole.
+    pub fn resolvents(&self, drawn: &Drawn) -> Result<Vec<DMatrix<f64>>, StatisticsError> {
+        let rows = self.in_modes(drawn);
+        let mut parts = Vec::new();
+        for k in 0..self.poles.len() {
+            let resolvent = complex::inverse(&self.system(k, drawn.share, &rows))?;
+            parts.extend([resolvent.map(|v| v.re), resolvent.map(|v| v.im)]);
+        }
+        Ok(parts)
+    }
+
+    /// The rest with the leverages that average resolvents make, and the largest change of their ln(1 + delta).
+    pub fn settled(self, resolvents: &[DMatrix<f64>]) -> Result<(Self, f64), StatisticsError> {
+        let (field, samples) = (self.equivalent.field(), self.equivalent.samples);
+        let (mut change, mut shares) = (0.0_f64, Vec::new());
+        for (pole, parts) in self.poles.iter().zip(resolvents.chunks_exact(2)) {
+            let mut share = field.quadratic(&zip(&parts[0], &parts[1]));
+            for ((new, old), outside) in share.iter_mut().zip(&pole.share).zip(&self.outside) {
+                *new = 1.0 / (1.0 + *new / samples);
+                if *outside > 0.0 {
+                    change = change.max((*old / *new).ln().norm());
+                }
+            }
+            shares.push(share);
+        }
+        if !change.is_finite() {
+            return Err(StatisticsError::NotFinite);
+        }
+        let equivalent = self.equivalent.clone();
+        Ok((
+            Self::at(equivalent, self.inside, self.outside, shares),
+            change,
+        ))
+    }
+
+    /// zeta of the layer's samples, r x n.
+    fn in_modes(&self, drawn: &Drawn) -> DMatrix<f64> {
+        let directions = linalg::view(&self.equivalent.modes.directions);
+        linalg::multiply(directions.transpose(), linalg::view(&drawn.rows))
+    }
+
+    /// share Sigma_rest + zeta zeta^T/P + rho of one pole.
+    fn system(&self, pole: usize, share: f64, rows: &DMatrix<f64>) -> ComplexMatrix {
+        let resolvent = &self.equivalent.resolvents[pole];
+        let view = linalg::view(rows);
+        let own = linalg::multiply(view, view.transpose()) / self.equivalent.samples;
+        let mut system = self.poles[pole]
+            .sigma
+            .zip_map(&own, |rest, own| rest * share + own);
+        for k in 0..system.nrows() {
+            system[(k, k)] += resolvent.ridge;
+        }
+        system
+    }
+
+    /// Draws an initial function, where the family has one.
+    fn start<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<Start> {
+        let (_, factor) = self.equivalent.family.initial.as_ref()?;
+        let outputs = self.equivalent.population.outputs();
+        let mut normal = || rng.sample::<f64, _>(StandardNormal);
+        let normal = DMatrix::from_fn(factor.ncols(), outputs, |_, _| normal());
+        Some(Start {
+            weights: factor * &normal,
+            normal: normal.map(Complex64::from),
+        })
+    }
+
+    /// Weights given a layer and an initial function.
+    pub fn weights<R: Rng + ?Sized>(
+        &self,
+        drawn: Drawn,
+        rng: &mut R,
+    ) -> Result<LayerWeights, StatisticsError> {
+        let start = self.start(rng);
+        let rows = self.in_modes(&drawn);
+        let mut targets = drawn.targets;
+        if let Some(start) = &start {
+            targets -= drawn.rows.tr_mul(&start.weights);
+        }
+        let seen = &rows * targets / self.equivalent.samples;
+        let (r, outputs) = seen.shape();
+        let noise = match self.inside < 1.0 {
+            true => self.noise(start.as_ref(), rng),
+            false => vec![DMatrix::zeros(r, outputs); self.poles.len()],
+        };
+        let mut solved = DMatrix::zeros(r, 2 * outputs);
+        for (k, (pole, noise)) in self.poles.iter().zip(&noise).enumerate() {
+            let mut target = pole.target.clone();
+            if let (Some((initial, _)), Some(start)) = (&pole.initial, &start) {
+                target -= product(initial, &start.normal);
+            }
+            target *= Complex64::from(drawn.share);
+            target += seen.map(Complex64::from);
+            // The targets of all outputs, then the same with noise.
+            let mut both = DMatrix::zeros(r, 2 * outputs);
+            both.columns_mut(0, outputs).copy_from(&target);
+            target += noise * Complex64::from(drawn.share.sqrt());
+            both.columns_mut(outputs, outputs).copy_from(&target);
+            complex::solve(self.system(k, drawn.share, &rows), &mut both);
+            let coefficient = self.equivalent.resolvents[k].coefficient;
+            solved += both.map(|w| 2.0 * (w * coefficient).re);
+        }
+        let lifted = |first: usize| {
+            let omega = solved.columns(first, outputs);
+            let mut weights: DMatrix<f64> = &self.equivalent.modes.directions * omega;
+            if let Some(start) = &start {
+                weights += &start.weights;
+            }
+            DVector::from_column_slice(weights.as_slice())
+        };
+        Ok(LayerWeights {
+            conditional_mean: lifted(0),
+            weights: lifted(outputs),
+        })
+    }
+
+    /// What the samples of the rest add to E[zeta y^T] beyond its mean, at every pole, r x D: a Gaussian field of complex residuals at
+    /// the nodes (D22.19).
+    fn noise<R: Rng + ?Sized>(&self, start: Option<&Start>, rng: &mut R) -> Vec<ComplexMatrix> {
+        let (equivalent, samples) = (&self.equivalent, self.equivalent.samples);
+        let (population, residuals) = (&equivalent.population, equivalent.residuals());
+        let (n, outputs) = (population.nodes(), population.outputs());
+        let means = self.means(start);
+        let size = 2 * self.poles.len() * outputs;
+        let mut values = vec![Complex64::ZERO; self.poles.len() * outputs * n];
+        let (mut normal, mut drawn) = (vec![0.0; size], vec![0.0; size]);
+        let mut common = 0.0;
+        for (node, weight) in population.weights().iter().enumerate() {
+            if self.outside[node] == 0.0 {
+                continue;
+            }
+            let root = (weight / samples).sqrt();
+            for e in &mut normal {
+                *e = rng.sample::<f64, _>(StandardNormal);
+            }
+            let fixed: f64 = rng.sample(StandardNormal);
+            common += root * fixed;
+            drawn.fill(0.0);
+            let factor = &residuals.factors[node * size * size..][..size * size];
+            for (column, e) in factor.chunks_exact(size).zip(&normal) {
+                for (d, v) in drawn.iter_mut().zip(column) {
+                    *d += v * e;
+                }
+            }
+            for o in 0..outputs {
+                for (k, pole) in self.poles.iter().enumerate() {
+                    let at = 2 * (o * self.poles.len() + k);
+                    let residual =
+                        Complex64::new(drawn[at], drawn[at + 1]) + means[k][o * n + node] * fixed;
+                    values[(k * outputs + o) * n + node] = residual * pole.share[node] * root;
+                }
+            }
+        }
+        let directions = linalg::view(&equivalent.modes.directions);
+        (0..self.poles.len())
+            .map(|k| {
+                let mut sums = DMatrix::zeros(population.features(), 2 * outputs);
+                for o in 0..outputs {
+                    let own = &values[(k * outputs + o) * n..][..n];
+                    let (re, im) = complex::split(own);
+                    sums.set_column(2 * o, &population.combine(&re));
+                    sums.set_column(2 * o + 1, &population.combine(&im));
+                }
+                let sums = linalg::multiply(directions.transpose(), linalg::view(&sums));
+                // The samples of the rest are a given number, each with this mean.
+                let mean = self.mean(k, start) * Complex64::from(common / (1.0 - self.inside));
+                DMatrix::from_fn(sums.nrows(), outputs, |i, o| {
+                    Complex64::new(sums[(i, 2 * o)], sums[(i, 2 * o + 1)]) - mean[(i, o)]
+                })
+            })
+            .collect()
+    }
+
+    /// The residuals' means at the nodes, given the initial function.
+    fn means(&self, start: Option<&Start>) -> Vec<Vec<Complex64>> {
+        let (equivalent, population) = (&self.equivalent, &self.equivalent.population);
+        let mut means = equivalent.residuals().means.clone();
+        let Some(start) = start else {
+            return means;
+        };
+        let n = population.nodes();
+        for (means, resolvent) in means.iter_mut().zip(&equivalent.resolvents) {
+            let Some(left) = &resolvent.left else {
+                continue;
+            };
+            for (o, left) in product(left, &start.normal).column_iter().enumerate() {
+                let part = |of: fn(&Complex64) -> f64| {
+                    population.project(&left.iter().map(of).collect::<Vec<f64>>())
+                };
+                let (re, im) = (part(|v| v.re), part(|v| v.im));
+                for ((mean, re), im) in means[o * n..].iter_mut().zip(&re).zip(&im) {
+                    *mean -= Complex64::new(*re, *im);
+                }
+            }
+        }
+        means
+    }
+
+    /// m of one pole, given the initial function.
+    fn mean(&self, pole: usize, start: Option<&Start>) -> ComplexMatrix {
+        let pole = &self.poles[pole];
+        match (&pole.initial, start) {
+            (Some((_, initial)), Some(start)) => &pole.mean - product(initial, &start.normal),
+            _ => pole.mean.clone(),
+        }
+    }
+
+    /// Cov(W | layer, initial function), D F x D F: sums of the residuals' covariances over the nodes instead of draws.
+    pub fn conditional_covariance<R: Rng + ?Sized>(
+        &self,
+        drawn: &Drawn,
+        rng: &mut R,
+    ) -> Result<DMatrix<f64>, StatisticsError> {
+        let start = self.start(rng);
+        let rows = self.in_modes(drawn);
+        let filters: Result<Vec<ComplexMatrix>, StatisticsError> = (0..self.poles.len())
+            .map(|k| {
+                let filter = complex::inverse(&self.system(k, drawn.share, &rows))?;
+                Ok(filter * self.equivalent.resolvents[k].coefficient)
+            })
+            .collect();
+        let (filters, means) = (filters?, self.means(start.as_ref()));
+        let (r, outputs) = self.poles[0].target.shape();
+        let mut blocks = Vec::new();
+        for (a, b) in pairs(outputs) {
+            let mut block = DMatrix::zeros(r, r);
+            for i in 0..self.poles.len() {
+                // With one output the transpose stands for the exchange of the ridges.
+                for j in (if a == b { i } else { 0 })..self.poles.len() {
+                    for conjugate in [false, true] {
+                        let ridges = (i, j, conjugate);
+                        let source = self.covariance(ridges, (a, b), &means, start.as_ref());
+                        let right = match conjugate {
+                            true => filters[j].conjugate(),
+                            false => filters[j].clone(),
+                        };
+                        let part = product(&product(&filters[i], &source), &right);
+                        let part = part.map(|v| 2.0 * drawn.share * v.re);
+                        if a == b && i != j {
+                            block += part.transpose();
+                        }
+                        block += part;
+                    }
+                }
+            }
+            blocks.push(expanded(&self.equivalent.modes.directions, &block, a == b));
+        }
+        Ok(symmetric_from_blocks(outputs, &blocks))
+    }
+
+    /// (1/P) { E[1_rest (r_i r_j + g_i g_j) zeta zeta^T/((1 + delta_i)(1 + delta_j))] - m_i m_j^T/Pr(rest) } of the outputs a, b, with
+    /// the conjugate of j where it says so.
+    fn covariance(
+        &self,
+        (i, j, conjugate): (usize, usize, bool),
+        (a, b): (usize, usize),
+        means: &[Vec<Complex64>],
+        start: Option<&Start>,
+    ) -> ComplexMatrix {
+        let (equivalent, samples) = (&self.equivalent, self.equivalent.samples);
+        let (residuals, n) = (equivalent.residuals(), equivalent.population.nodes());
+        let count = self.poles.len();
+        let size = 2 * count * self.poles[0].target.ncols();
+        let other = |v: Complex64| if conjugate { v.conj() } else { v };
+        let factor: Vec<Complex64> = (0..n)
+            .map(|node| {
+                let factor = &residuals.factors[node * size * size..][..size * size];
+                let centred: Complex64 = factor
+                    .chunks_exact(size)
+                    .map(|column| {
+                        let of = |output: usize, ridge: usize| {
+                            let at = 2 * (output * count + ridge);
+                            Complex64::new(column[at], column[at + 1])
+                        };
+                        of(a, i) * other(of(b, j))
+                    })
+                    .sum();
+                let fixed = means[i][a * n + node] * other(means[j][b * n + node]);
+                let share = self.poles[i].share[node] * other(self.poles[j].share[node]);
+                (centred + fixed) * share / samples
+            })
+            .collect();
+        let (mi, mj) = (self.mean(i, start), self.mean(j, start));
+        let outer = mi.column(a) * mj.column(b).map(other).transpose();
+        let scale = Complex64::from(1.0 / (samples * (1.0 - self.inside)));
+        equivalent.field().gram(&factor) - outer * scale
+    }
+}
