@@ -297,8 +297,10 @@ fn gradient_flow_and_networks() {
             kernel("ridge = 0.1\n[predict]\nstatistics = \"sandwich\"\n"),
         ),
         (
-            "a layer of a kernel",
-            kernel("time = 1.0\n[predict]\nstatistics = \"quenched-layer\"\n"),
+            "a layer of shared points",
+            kernel(
+                "time = 1.0\nsamples = 64\ndraws = 8\n[predict]\nstatistics = \"quenched-layer\"\n",
+            ),
         ),
         ("steps of a kernel", kernel("steps = 10\n")),
         (

@@ -602,8 +602,8 @@ pub(super) enum SamplerKind {
 pub(super) struct RawPredict {
     /// linear, kernel: statistics of the trained weights. sandwich: many more samples than features; with gradient flow (kernel,
     /// ntk, mlp) to first order in a sample's influence. equivalent: any number. quenched-layer: given the samples that carry the
-    /// weight (methods mean-field, gaussian-field; not with gradient flow). Default: the most trustworthy that serve the
-    /// methods, which is quenched-layer, or equivalent for other methods and gradient flow.
+    /// weight (methods mean-field, gaussian-field). Default: the most trustworthy that serve the methods, which is quenched-layer,
+    /// or equivalent for other methods and for gradient flow in D >= 2 (draws there take seconds).
     #[schemars(schema_with = "statistics_schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<StatisticsKind>,

@@ -217,19 +217,16 @@ fn statistics(
         return Ok(*raw.statistics.get_or_insert(default));
     };
     let default = match (training.draws, training.time) {
-        (1, None) => default_statistics(raw, one_loop),
-        (1, Some(_)) => StatisticsKind::Equivalent,
+        // A draw of a flow's layer factors complex matrices of all its modes: on the line that is tens of milliseconds.
+        (1, Some(_)) if setting.problem.dim() > 1 => StatisticsKind::Equivalent,
+        (1, _) => default_statistics(raw, one_loop),
         _ => StatisticsKind::Sandwich,
     };
     let asked = *raw.statistics.get_or_insert(default);
     let (served, allowed) = match training.time {
-        Some(_) if training.draws > 1 => (
-            asked == StatisticsKind::Sandwich,
-            "\"sandwich\" (first order in a sample's influence) where samples share clean points (training.draws > 1)",
-        ),
         Some(_) => (
-            asked != StatisticsKind::QuenchedLayer,
-            "\"sandwich\" (first order in a sample's influence) or \"equivalent\" with gradient flow",
+            training.draws == 1 || asked == StatisticsKind::Sandwich,
+            "\"sandwich\" (first order in a sample's influence) where samples share clean points (training.draws > 1)",
         ),
         None => (
             asked != StatisticsKind::Sandwich,
