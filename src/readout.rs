@@ -113,16 +113,6 @@ impl Strip {
         }
     }
 
-    fn contains(&self, half_width: f64, coordinate: impl Fn(usize) -> f64) -> bool {
-        let (mut along, mut square) = (0.0, 0.0);
-        for (i, (centre, axis)) in self.centre.iter().zip(self.axis.iter()).enumerate() {
-            let offset = coordinate(i) - centre;
-            along += offset * axis;
-            square += offset * offset;
-        }
-        along.abs() < self.half_length && square - along * along < half_width * half_width
-    }
-
     /// Length of the whole segment.
     pub fn segment(&self) -> f64 {
         2.0 * self.half_length / MIDDLE
@@ -392,17 +382,15 @@ impl Readout {
                 }
             }
             View::Strip(strip) => {
-                let inside =
-                    points.filter(|&k| strip.contains(self.half_width, |i| cloud.coordinate(i)[k]));
+                let inside = cloud.inside(strip, self.half_width);
+                let inside = points.filter(|&k| inside[k]);
                 values[0] += inside.map(weight).sum::<f64>();
             }
             View::Discs => {
                 let radius = self.half_width * self.half_width;
                 for (v, centre) in values.iter_mut().zip(self.points.column_iter()) {
-                    let inside = points.clone().filter(|&k| {
-                        let offset = |i: usize| cloud.coordinate(i)[k] - centre[i];
-                        (0..self.dim).map(|i| offset(i).powi(2)).sum::<f64>() < radius
-                    });
+                    let squares = cloud.square_distances(centre.as_slice());
+                    let inside = points.clone().filter(|&k| squares[k] < radius);
                     *v += inside.map(weight).sum::<f64>();
                 }
             }
@@ -463,17 +451,37 @@ impl<'a> Cloud<'a> {
         &self.x[i * self.len..(i + 1) * self.len]
     }
 
-    /// One training point at a time: the loops over the cloud run on vectors.
+    /// Squared distance of every point from a centre. One coordinate at a time: the loops over the cloud run on vectors.
+    fn square_distances(&self, centre: &[f64]) -> Vec<f64> {
+        let mut squares = vec![0.0; self.len];
+        for (i, c) in centre.iter().enumerate() {
+            for (s, a) in squares.iter_mut().zip(self.coordinate(i)) {
+                *s += (a - c) * (a - c);
+            }
+        }
+        squares
+    }
+
+    /// Which points are in a strip.
+    fn inside(&self, strip: &Strip, half_width: f64) -> Vec<bool> {
+        let squares = self.square_distances(strip.centre.as_slice());
+        let mut along = vec![0.0; self.len];
+        for (i, (centre, axis)) in strip.centre.iter().zip(strip.axis.iter()).enumerate() {
+            for (sum, a) in along.iter_mut().zip(self.coordinate(i)) {
+                *sum += (a - centre) * axis;
+            }
+        }
+        let across = along.iter().zip(&squares).map(|(a, s)| s - a * a);
+        across
+            .zip(&along)
+            .map(|(s, a)| (a.abs() < strip.half_length) & (s < half_width * half_width))
+            .collect()
+    }
+
     fn two_nearest(&self, training: &DMatrix<f64>) -> Vec<(f64, f64)> {
         let mut nearest = vec![(f64::INFINITY, f64::INFINITY); self.len];
-        let mut squares = vec![0.0; self.len];
         for centre in training.column_iter() {
-            squares.fill(0.0);
-            for (i, c) in centre.iter().enumerate() {
-                for (s, a) in squares.iter_mut().zip(self.coordinate(i)) {
-                    *s += (a - c) * (a - c);
-                }
-            }
+            let squares = self.square_distances(centre.as_slice());
             for ((first, second), s) in nearest.iter_mut().zip(&squares) {
                 *second = second.min(s.max(*first));
                 *first = first.min(*s);
