@@ -1,24 +1,24 @@
-//! Features of points in D >= 2: the fast contraction against plain sums of the definitions, and what one panel of Fig. 3 costs.
+//! Features of points in D >= 2: the fast contraction against plain sums of the definitions, tables of models in the plane against
+//! the models, and what one panel of Fig. 3 costs.
 
 use std::f64::consts::TAU;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 use std::time::Instant;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use rayon::prelude::*;
-use vkernel::experiment::{Process, SamplerOptions, Scheme, Spacing};
+use vkernel::compare::total_variation;
+use vkernel::density::{Generated, Generator};
+use vkernel::experiment::Experiment;
 use vkernel::family::features::{
     Factor, FeatureSet, Features, Fourier, Gaussian, Joint, Polynomial, SpaceFeatures,
 };
-use vkernel::family::{Linear, LinearDenoiser};
-use vkernel::monte_carlo::{Trainer, model_rng};
+use vkernel::family::{Denoiser, Family, Linear, LinearDenoiser, PlaneTables};
+use vkernel::monte_carlo::{MonteCarlo, Trainer, model_rng};
 use vkernel::numerics::elementary;
-use vkernel::problem::{
-    Data, Diffusion, Objective, Prediction, Problem, StartLaw, Training, Weighting,
-};
-use vkernel::sampler::PfOde;
+use vkernel::problem::{Diffusion, Prediction};
 
 fn rng(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
@@ -341,121 +341,239 @@ fn jacobians_of_every_kind() {
     }
 }
 
-/// Four points on the unit circle, as in the paper's Fig. 3.
-fn circle(t_min: f64) -> Problem {
-    let points: Vec<Vec<f64>> = (0..4)
-        .map(|k| {
-            let (sin, cos) = (TAU * (f64::from(k) / 4.0 + 0.0625)).sin_cos();
-            vec![cos, sin]
-        })
+/// A panel of experiments/fig3-published.toml, 22.5 degrees: 100 models of F = 1000 features and P = 500 samples, each sampled
+/// from 100 000 random starts by 30 Euler steps.
+fn panel(kind: &str, overrides: &[&str]) -> Experiment {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/fig3-published.toml");
+    let kind = format!("sweep.\"model.features.0.kind\"=[\"{kind}\"]");
+    let set = [&kind, "sweep.\"data.rotation\"=[22.5]"];
+    let overrides: Vec<String> = set
+        .iter()
+        .chain(overrides)
+        .map(ToString::to_string)
         .collect();
-    Problem {
-        data: Data::points(&points, None).unwrap(),
-        diffusion: Diffusion::Vp {
-            beta_min: 0.1,
-            beta_delta: 19.9,
-        },
-        t_min,
-        t_max: 1.0,
+    let mut spec = vkernel::spec::load(&path, &overrides, None).unwrap();
+    spec.cases.remove(0).experiment
+}
+
+fn linear(experiment: &Experiment) -> &Linear {
+    match &experiment.family {
+        Family::Linear(family) => family,
+        _ => panic!("Fig. 3 is linear"),
     }
 }
 
-fn training(samples: usize) -> Training {
-    Training {
-        objective: Objective::Dsm,
-        weighting: Weighting::Snr,
-        samples,
-        draws: 1,
-        ridge: 0.1,
-        time: None,
+/// The same model without its tables.
+struct Exact<'a>(LinearDenoiser<'a>);
+
+impl Denoiser for Exact<'_> {
+    fn denoise(&self, t: f64, x: &[f64], denoised: &mut [f64]) {
+        self.0.denoise(t, x, denoised);
+    }
+
+    fn denoise_with_slope(&self, t: f64, x: &[f64], denoised: &mut [f64], slope: &mut [f64]) {
+        self.0.denoise_with_slope(t, x, denoised, slope);
     }
 }
 
-/// The work of one panel of the paper's Fig. 3: 100 models of F = 1000 features and P = 500 samples, trained, and each sampled
-/// from 100 000 random starts by 30 Euler steps. Run with `cargo test --release --test space -- --ignored --nocapture`.
+/// Densities of trained models from the same starts, as they are generated and by exact evaluation at every step.
+fn both_ways(
+    experiment: &Experiment,
+    generator: &Generator<'_>,
+    models: u64,
+) -> Vec<[Generated; 2]> {
+    let problem = &experiment.problem;
+    let family = linear(experiment);
+    let training = experiment.training.as_ref().unwrap();
+    let mut trainer = Trainer::new(problem, family, training);
+    (0..models)
+        .map(|index| {
+            let mut rng = model_rng(1, index);
+            let weights = trainer.train(&mut rng).unwrap();
+            let model = LinearDenoiser {
+                family,
+                diffusion: &problem.diffusion,
+                weights,
+            };
+            let tabulated = generator.generate(&model, &mut rng.clone()).unwrap();
+            let exact = generator.generate(&Exact(model), &mut rng).unwrap();
+            [tabulated, exact]
+        })
+        .collect()
+}
+
+/// Tables put fewer than 1e-3 of the mass elsewhere, model by model; the moments tell that there were tables.
+#[test]
+fn tabulated_densities_are_the_exact_densities() {
+    for kind in ["gaussian", "fourier"] {
+        let mut worst = 0.0_f64;
+        let panel = panel(kind, &[]);
+        for [tabulated, exact] in both_ways(&panel, &Generator::new(&panel), 8) {
+            assert_ne!(tabulated.values, exact.values, "{kind}: no tables");
+            worst = worst.max(total_variation(&tabulated.masses, &exact.masses));
+        }
+        println!("{kind}: largest TV of a model {worst:.1e}");
+        assert!(worst < 1e-3, "{kind}: {worst:e}");
+    }
+}
+
+/// The same from few stratified starts, with schemes of one stage and of two.
+#[test]
+fn tabulated_densities_of_other_samplers() {
+    for scheme in ["ddim", "heun"] {
+        let set = [
+            &format!("sampler.scheme=\"{scheme}\""),
+            "sampler.grid=\"log\"",
+            "monte_carlo.start=\"stratified\"",
+            "monte_carlo.particles=10_000",
+        ];
+        let panel = panel("gaussian", &set);
+        for [tabulated, exact] in both_ways(&panel, &Generator::new(&panel), 8) {
+            assert_ne!(tabulated.values, exact.values, "{scheme}: no tables");
+            let tv = total_variation(&tabulated.masses, &exact.masses);
+            assert!(tv < 1e-3, "{scheme}: {tv:e}");
+        }
+    }
+}
+
+/// Exact evaluation, to the last bit, where tables would put too many trajectories into other bins (much finer ones), where
+/// features are so narrow that tables are larger than there are trajectories, and where there are few trajectories.
+#[test]
+fn tables_give_way() {
+    let as_it_is = panel("gaussian", &[]);
+    let narrow = panel("gaussian", &["model.features.0.width=0.02"]);
+    let mut fine = Generator::new(&as_it_is);
+    fine.readout = fine.readout.coarse(1000);
+    let settings = [
+        ("bins", &as_it_is, fine),
+        ("features", &narrow, Generator::new(&narrow)),
+        (
+            "few",
+            &as_it_is,
+            Generator::new(&as_it_is).with_particles(8000),
+        ),
+    ];
+    for (what, panel, generator) in settings {
+        for [generated, exact] in both_ways(panel, &generator, 2) {
+            assert!(generated.masses == exact.masses, "{what}");
+            assert_eq!(generated.values, exact.values, "{what}");
+        }
+    }
+}
+
+/// Inside its rectangle a table is as near as a cubic spline of five cells per length scale is, outside it is the model.
+#[test]
+fn plane_table_is_the_model() {
+    const CELLS: f64 = 5.0;
+    const RECTANGLE: [(f64, f64); 2] = [(-1.1, 2.0), (-2.1, 0.3)];
+    let mut rng = rng(11);
+    let vp = Diffusion::Vp {
+        beta_min: 0.1,
+        beta_delta: 19.9,
+    };
+    // Height of a feature, and its fourth derivative in units of height/scale^4.
+    let sets = [
+        (gaussian(10, -1.5, 1.5, 0.5), 6.0 / TAU.sqrt(), 3.0),
+        (fourier(10, -1.5, 1.5), 1.0, 1.0),
+    ];
+    for ((set, height, fourth), predicts) in sets.iter().flat_map(|set| {
+        [Prediction::Denoiser, Prediction::Score, Prediction::Noise].map(|predicts| (set, predicts))
+    }) {
+        let family = Linear {
+            features: Features {
+                space: product(vec![vec![set.clone()], vec![set.clone()]]),
+                time: Factor::new(vec![gaussian(10, 1e-2, 1.0, 0.5)]),
+            },
+            predicts,
+        };
+        let weights: Vec<f64> = (0..2000)
+            .map(|_| 0.01 * rng.sample::<f64, _>(StandardNormal))
+            .collect();
+        let model = LinearDenoiser {
+            family: &family,
+            diffusion: &vp,
+            weights: &weights,
+        };
+        let n = 20_000;
+        let x: Vec<f64> = (0..2 * n)
+            .map(|_| 6.0 * rng.random::<f64>() - 3.0)
+            .collect();
+        let (mut exact, mut fast) = (vec![0.0; 2 * n], vec![0.0; 2 * n]);
+        let mut tables = PlaneTables::new(&model).unwrap();
+        assert!(tables.tabulate(0.3, RECTANGLE, 100).is_none(), "few points");
+        for t in [1.0, 0.3, 0.02] {
+            let table = tables.tabulate(t, RECTANGLE, n).unwrap();
+            model.denoise(t, &x, &mut exact);
+            table.denoise(t, &x, &mut fast);
+            let p = predicts.regression(&vp, t).p.abs();
+            let mut at_t = vec![0.0; 200];
+            family.features.contract_time(&weights, t, &mut at_t);
+            let sums = at_t.chunks(100).map(|w| w.iter().map(|w| w.abs()).sum());
+            let size = sums.fold(0.0, f64::max) * height * height / p;
+            // In both coordinates 5/384 h^4 times the fourth derivative, which bounds the error of cubic splines (Hall 1968).
+            // In single precision ten features of each coordinate and four splines of each are summed.
+            let spline = 2.0 * fourth * 5.0 / 384.0 / CELLS.powi(4);
+            let bound = size * (spline + 28.0 * f64::from(f32::EPSILON));
+            let (mut worst, mut tabulated) = (0.0_f64, 0);
+            for k in 0..n {
+                let [x1, x2] = [x[k], x[n + k]];
+                // The cell at the edge is tabulated too.
+                let outside = !(-1.2..=2.1).contains(&x1) || !(-2.2..=0.4).contains(&x2);
+                for place in [k, n + k] {
+                    let error = (exact[place] - fast[place]).abs();
+                    // Denoised values far outside the features lose roundings of their size.
+                    let rounding = 1e-14 * (size + exact[place].abs());
+                    if outside {
+                        assert!(error <= rounding, "{predicts:?}, t = {t}: {error:e}");
+                    } else {
+                        worst = worst.max(error);
+                        tabulated += usize::from(error > rounding);
+                    }
+                }
+            }
+            println!("{predicts:?}, t = {t}: {worst:.1e} of {size:.1e}, bound {bound:.1e}");
+            assert!(worst < bound, "{predicts:?}, t = {t}: {worst:e} {bound:e}");
+            assert!(tabulated > n / 4, "the table is not used");
+            let mut out = [0.0; 4];
+            table.denoise(t, &[f64::NAN, 0.1, 0.1, 1e300], &mut out);
+            assert!(out[0].is_nan() && out[2].is_nan());
+        }
+    }
+}
+
+/// The work of one panel of the paper's Fig. 3 as `vkernel train experiments/fig3-published.toml` does it. Run with
+/// `cargo test --release --test space -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn one_panel_of_figure_3() {
-    let problem = circle(1e-2);
-    let sampler = SamplerOptions {
-        process: Process::PfOde,
-        scheme: Scheme::Euler,
-        steps: 30,
-        grid: Spacing::Uniform,
-        tolerance: 1e-8,
-        start: StartLaw::Normal,
-    };
-    let flow = PfOde::new(&problem, &sampler);
-    type Make = fn(usize, f64, f64) -> FeatureSet;
-    let kinds: [(&str, Make); 2] = [
-        ("gaussian", |n, l, h| gaussian(n, l, h, 0.5)),
-        ("fourier", fourier),
-    ];
-    for (name, make) in kinds {
-        let family = Linear {
-            features: Features {
-                space: product(vec![vec![make(10, -1.5, 1.5)], vec![make(10, -1.5, 1.5)]]),
-                time: Factor::new(vec![make(10, 1e-2, 1.0)]),
-            },
-            predicts: Prediction::Denoiser,
-        };
-        let training = training(500);
+    for kind in ["gaussian", "fourier"] {
+        let experiment = panel(kind, &[]);
+        let monte_carlo = MonteCarlo::new(&experiment, 1);
+        let models = experiment.monte_carlo.models as u64;
         let started = Instant::now();
-        let parts = [(); 3].map(|()| AtomicU64::new(0));
-        let clock = |part: usize, from: Instant| {
-            let nanoseconds = from.elapsed().as_nanos() as u64;
-            parts[part].fetch_add(nanoseconds, Ordering::Relaxed);
-        };
-        let inside: Vec<usize> = (0..100_u64)
+        let members: Vec<_> = (0..models)
             .into_par_iter()
             .map_init(
-                || Trainer::new(&problem, &family, &training),
-                |trainer, index| {
-                    let mut rng = model_rng(1, index);
-                    let from = Instant::now();
-                    let weights = trainer.train(&mut rng).unwrap();
-                    clock(0, from);
-                    let model = LinearDenoiser {
-                        family: &family,
-                        diffusion: &problem.diffusion,
-                        weights,
-                    };
-                    let from = Instant::now();
-                    let sigma = problem.diffusion.sigma(problem.t_max);
-                    let mut inside = 0;
-                    for _ in 0..25 {
-                        let mut x: Vec<f64> = (0..8_000)
-                            .map(|_| sigma * rng.sample::<f64, _>(StandardNormal))
-                            .collect();
-                        flow.flow(&model, &mut x).unwrap();
-                        inside += x.iter().filter(|v| v.abs() < 1.5).count();
-                    }
-                    clock(1, from);
-                    inside
-                },
+                || monte_carlo.scratch(),
+                |scratch, index| monte_carlo.member(scratch, index).unwrap(),
             )
             .collect();
+        let seconds = started.elapsed().as_secs_f64();
+        let (train, sample) = members.iter().fold((0.0, 0.0), |(train, sample), member| {
+            (train + member.seconds.0, sample + member.seconds.1)
+        });
         println!(
-            "{name}: {}",
-            undisturbed(&problem, &family, &training, &flow)
-        );
-        let seconds = parts
-            .each_ref()
-            .map(|p| p.load(Ordering::Relaxed) as f64 * 1e-9);
-        println!(
-            "{name}: {:.2} s in all; over threads, training {:.2} s, sampling {:.2} s; {:.3} of coordinates inside; peak {}",
-            started.elapsed().as_secs_f64(),
-            seconds[0],
-            seconds[1],
-            inside.iter().sum::<usize>() as f64 / 2e7,
+            "{kind}: {models} models in {seconds:.2} s; over threads, training {train:.2} s, sampling {sample:.2} s; peak {}",
             peak_memory()
         );
+        println!("{kind}: {}", undisturbed(&experiment));
     }
 }
 
 /// The fastest of many short runs on one thread: the rates of a machine that others use too, undisturbed.
-fn undisturbed(problem: &Problem, family: &Linear, training: &Training, flow: &PfOde) -> String {
-    let mut trainer = Trainer::new(problem, family, training);
+fn undisturbed(experiment: &Experiment) -> String {
+    let (problem, family) = (&experiment.problem, linear(experiment));
+    let mut trainer = Trainer::new(problem, family, experiment.training.as_ref().unwrap());
     let fastest = |runs: u32, run: &mut dyn FnMut()| {
         let seconds = (0..runs).map(|_| {
             let started = Instant::now();
@@ -473,28 +591,35 @@ fn undisturbed(problem: &Problem, family: &Linear, training: &Training, flow: &P
         diffusion: &problem.diffusion,
         weights,
     };
-    let mut generator = rng(1);
-    const POINTS: usize = 4000;
-    let mut x = vec![0.0; 2 * POINTS];
-    let mut draw = |x: &mut [f64]| x.fill_with(|| generator.sample(StandardNormal));
-    let start = fastest(400, &mut || draw(&mut x));
-    let sample = fastest(400, &mut || {
-        draw(&mut x);
-        flow.flow(&model, &mut x).unwrap();
+    let generator = Generator::new(experiment).with_particles(10_000);
+    let points = 10_000;
+    let mut x = Vec::new();
+    let start = fastest(50, &mut || {
+        x = generator.random_starts(&mut model_rng(2, 0));
     });
-    let space: Vec<f64> = (0..200).map(|i| f64::from(i).sin()).collect();
+    let t = 0.3;
     let mut out = vec![0.0; x.len()];
-    let evaluate = fastest(400, &mut || {
-        family.features.space.contract(&space, &x, &mut out)
+    let evaluate = fastest(50, &mut || model.denoise(t, &x, &mut out));
+    let mut tables = PlaneTables::new(&model).unwrap();
+    let mut table = None;
+    let tabulate = fastest(50, &mut || {
+        table = tables.tabulate(t, [(-3.0, 3.0); 2], 100 * points);
     });
-    let panel = 100.0 * (train + sample * 1e5 / POINTS as f64);
+    let table = table.unwrap();
+    let look_up = fastest(50, &mut || table.denoise(t, &x, &mut out));
+    let read = fastest(50, &mut || {
+        let mut reading = generator.readout.empty();
+        generator.readout.add(&mut reading, &x, |_| 1e-4);
+    });
+    let each = |seconds: f64| 1e9 * seconds / points as f64;
     format!(
-        "fastest: training {:.2} ms, start {:.1} ns, evaluation {:.2} ns, 30 steps {:.0} ns; 100 models {:.2} s on one thread",
+        "fastest: training {:.2} ms, table {:.0} us; per point start {:.1} ns, evaluation {:.1} ns, look-up {:.1} ns, readout {:.1} ns",
         1e3 * train,
-        1e9 * start / POINTS as f64,
-        1e9 * evaluate / POINTS as f64,
-        1e9 * sample / POINTS as f64,
-        panel
+        1e6 * tabulate,
+        each(start),
+        each(evaluate),
+        each(look_up),
+        each(read)
     )
 }
 

@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::{Bins, DensityError, Masses, Member, PushForward, Refinement};
+use super::{Bins, DensityError, Masses, Member, PushForward, Refinement, plane_flow};
 use crate::experiment::{Experiment, Process, Scheme, Start};
 use crate::family::Denoiser;
 use crate::numerics::low_discrepancy::ScrambledSobol;
@@ -17,6 +17,9 @@ const BLOCK: usize = 8192;
 /// The same in D >= 2, where points are blocked before they start: at most so many, and of so many coordinates.
 const POINTS: usize = 4096;
 const COORDINATES: usize = 1 << 21;
+
+/// Blocks that share tables of the model in the plane.
+const GROUP: usize = 32;
 
 /// Trajectories and bins per axis with which, in D >= 2, one draw is compared with another from the same starts: coarse, so
 /// that the distance grows in proportion to how far the points move.
@@ -183,6 +186,14 @@ impl<'a> Generator<'a> {
         model: &M,
         rng: &mut R,
     ) -> Result<Reading, DensityError> {
+        if let (Process::PfOde, Some(_)) = (self.process, self.flow.grid())
+            && self.particles >= plane_flow::FEWEST
+            && model.plane_tables().is_some()
+        {
+            return self.read_groups(GROUP, rng, |blocks, _| {
+                Ok(plane_flow::carry(&self.flow, model, &self.readout, blocks)?)
+            });
+        }
         self.read_blocks(rng, |x, rng| {
             Ok(self.flow.carry(self.process, model, x, rng)?)
         })
@@ -194,17 +205,34 @@ impl<'a> Generator<'a> {
         rng: &mut R,
         mut travel: impl FnMut(&mut [f64], &mut R) -> Result<(), E>,
     ) -> Result<Reading, E> {
+        self.read_groups(1, rng, |blocks, rng| {
+            blocks.iter_mut().try_for_each(|x| travel(x, rng))
+        })
+    }
+
+    /// The same for groups of so many blocks.
+    fn read_groups<R: Rng + ?Sized, E>(
+        &self,
+        size: usize,
+        rng: &mut R,
+        mut travel: impl FnMut(&mut [Vec<f64>], &mut R) -> Result<(), E>,
+    ) -> Result<Reading, E> {
         let mut reading = self.readout.empty();
         let starts = Starts::new(self, rng);
         let mass = 1.0 / self.particles as f64;
+        let most = POINTS.min((COORDINATES / self.readout.dim()).max(1));
         let mut first = 0;
         while first < self.particles {
-            let most = POINTS.min((COORDINATES / self.readout.dim()).max(1));
-            let count = most.min(self.particles - first);
-            let mut x = starts.block(first, count, rng);
-            travel(&mut x, rng)?;
-            self.readout.add(&mut reading, &x, |_| mass);
-            first += count;
+            let mut blocks = Vec::new();
+            while blocks.len() < size && first < self.particles {
+                let count = most.min(self.particles - first);
+                blocks.push(starts.block(first, count, rng));
+                first += count;
+            }
+            travel(&mut blocks, rng)?;
+            for x in &blocks {
+                self.readout.add(&mut reading, x, |_| mass);
+            }
         }
         Ok(reading)
     }

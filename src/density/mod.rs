@@ -10,6 +10,7 @@ mod generate;
 mod layered_field;
 mod mean_field;
 pub mod plane;
+mod plane_flow;
 mod push_forward;
 mod random_field;
 mod remap;

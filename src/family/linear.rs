@@ -1,7 +1,7 @@
 //! Models linear in their weights.
 
 use super::features::{Features, SpaceFeatures};
-use super::{Denoiser, TabulatedDenoiser};
+use super::{Denoiser, PlaneTables, TabulatedDenoiser};
 use crate::problem::{Diffusion, Prediction};
 
 /// f(x,t) = W phi(x,t), W of shape D x F.
@@ -92,5 +92,9 @@ impl Denoiser for LinearDenoiser<'_> {
             1 => TabulatedDenoiser::new(self, times, particles),
             _ => None,
         }
+    }
+
+    fn plane_tables(&self) -> Option<PlaneTables<'_>> {
+        PlaneTables::new(self)
     }
 }

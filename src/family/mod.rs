@@ -9,6 +9,7 @@ mod linear;
 mod low_rank;
 mod naive;
 pub mod network;
+mod plane_table;
 mod rows;
 mod subspaces;
 mod tabulated;
@@ -19,6 +20,7 @@ pub use linear::{Linear, LinearDenoiser};
 pub(crate) use low_rank::Level;
 pub use low_rank::{Assignment, LowRank, LowRankDenoiser, LowRankError};
 pub use naive::{ExactDenoiser, Naive};
+pub use plane_table::{PlaneTable, PlaneTables};
 pub use rows::SampleRows;
 pub use subspaces::{CleanPoints, SubspaceFamily, SubspaceFit, SubspaceTraining};
 pub use tabulated::TabulatedDenoiser;
@@ -91,6 +93,11 @@ pub trait Denoiser: Sync {
     /// Tables at the given times that make many evaluations cheap, where the family has them and `particles`
     /// trajectories repay them.
     fn tabulate(&self, _times: &[f64], _particles: usize) -> Option<TabulatedDenoiser> {
+        None
+    }
+
+    /// What tabulates the denoiser in the plane, where the family has such tables.
+    fn plane_tables(&self) -> Option<PlaneTables<'_>> {
         None
     }
 }

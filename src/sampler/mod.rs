@@ -138,8 +138,7 @@ impl PfOde {
     ) -> Result<(), SamplerError> {
         let mut scratch = Vec::new();
         for step in self.steps(times) {
-            step.advance(model, x, &mut scratch, None);
-            contain(x, step.start())?;
+            advance(&step, model, x, &mut scratch)?;
         }
         Ok(())
     }
@@ -206,6 +205,20 @@ impl PfOde {
         }
         Ok(times)
     }
+}
+
+/// Advances positions by one step of a fixed grid.
+///
+/// # Errors
+/// [`SamplerError::NotFinite`].
+pub fn advance<M: Denoiser + ?Sized>(
+    step: &Step,
+    model: &M,
+    x: &mut [f64],
+    scratch: &mut Vec<f64>,
+) -> Result<(), SamplerError> {
+    step.advance(model, x, scratch, None);
+    contain(x, step.start())
 }
 
 /// Error in units of what is allowed; whatever is not finite is too much.

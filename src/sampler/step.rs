@@ -156,6 +156,15 @@ impl Step {
         }
     }
 
+    /// Times at which the denoiser is evaluated.
+    pub fn times(&self) -> impl Iterator<Item = f64> {
+        let (only, stages) = match self {
+            Self::OneStage { t, .. } => (Some(*t), &[][..]),
+            Self::RungeKutta { stages, .. } => (None, &stages[..]),
+        };
+        only.into_iter().chain(stages.iter().map(|stage| stage.t))
+    }
+
     /// Advances all positions in place; `error` receives the embedded error estimate of a Runge-Kutta step.
     pub fn advance<M: Denoiser + ?Sized>(
         &self,
