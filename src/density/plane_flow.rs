@@ -49,7 +49,11 @@ pub(super) fn carry<M: Denoiser>(
     blocks: &mut [Vec<f64>],
 ) -> Result<(), SamplerError> {
     let starts = blocks.to_vec();
-    if let Some(mut tables) = model.plane_tables() {
+    let points = blocks.iter().map(Vec::len).sum::<usize>() / 2;
+    // The last blocks may be few.
+    if points >= FEWEST
+        && let Some(mut tables) = model.plane_tables()
+    {
         let error = carry_by_tables(flow, model, &mut tables, readout, blocks);
         if error.is_ok_and(|error| error <= MISPLACED) {
             return Ok(());
