@@ -37,7 +37,7 @@ pub use saddle::{
     Account, Branch, DominantPath, GapFilling, LineEnd, Saddle, SaddleDensity, SaddleLines,
     Tracing, gap_filling, saddle_density,
 };
-pub use sample_sum_field::SampleSumField;
+pub use sample_sum_field::{SampleSumField, Sum};
 pub use semiclassical::{
     FlowTangents, LARGE_PARAMETER, LoopReport, LoopTerms, Semiclassical, flow_tangents, loop_terms,
     semiclassical, semiclassical_cloud,

@@ -5,24 +5,25 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{DensityError, WeightField};
 use crate::family::Linear;
-use crate::problem::Problem;
-use crate::statistics::SampleSum;
+use crate::problem::{Diffusion, Problem};
+use crate::statistics::{FlowSum, SampleSum};
 
 /// Draws W of a linear family as its sum over training samples.
 pub struct SampleSumField<'a> {
-    sum: &'a SampleSum<'a>,
+    sum: Sum<'a>,
     problem: &'a Problem,
     family: &'a Linear,
     seed: u64,
 }
 
+/// The sum, of ridge regression or of gradient flow.
+pub enum Sum<'a> {
+    Ridge(SampleSum<'a>),
+    Flow(FlowSum<'a>),
+}
+
 impl<'a> SampleSumField<'a> {
-    pub fn new(
-        sum: &'a SampleSum<'a>,
-        problem: &'a Problem,
-        family: &'a Linear,
-        seed: u64,
-    ) -> Self {
+    pub fn new(sum: Sum<'a>, problem: &'a Problem, family: &'a Linear, seed: u64) -> Self {
         Self {
             sum,
             problem,
@@ -37,7 +38,7 @@ impl WeightField for SampleSumField<'_> {
         self.family
     }
 
-    fn diffusion(&self) -> &crate::problem::Diffusion {
+    fn diffusion(&self) -> &Diffusion {
         &self.problem.diffusion
     }
 
@@ -46,8 +47,13 @@ impl WeightField for SampleSumField<'_> {
     }
 
     fn draw(&self, rng: &mut ChaCha8Rng) -> Result<DVector<f64>, DensityError> {
-        let mut weights = DVector::zeros(self.problem.dim() * self.family.features.len());
-        self.sum.draw(rng, weights.as_mut_slice());
-        Ok(weights)
+        match &self.sum {
+            Sum::Ridge(sum) => {
+                let mut weights = DVector::zeros(self.problem.dim() * self.family.features.len());
+                sum.draw(rng, weights.as_mut_slice());
+                Ok(weights)
+            }
+            Sum::Flow(sum) => Ok(sum.draw(rng)),
+        }
     }
 }

@@ -366,8 +366,15 @@ impl<'a> Space<'a> {
                 (EIGEN * all.powi(3) + draws * 2.0 * all * all) / FLOP_RATE + sampled
             }
             Method::SampleSum => {
-                let samples = self.experiment.training.as_ref().map_or(0, |t| t.samples);
-                draws * 2.0 * samples as f64 * all / FLOP_RATE + sampled
+                let training = self.experiment.training.as_ref();
+                let samples = training.map_or(0, |t| t.samples);
+                // Of a flow, real and imaginary parts at five ridges.
+                let sums = if training.is_some_and(|t| t.time.is_some()) {
+                    10.0
+                } else {
+                    1.0
+                };
+                draws * sums * 2.0 * samples as f64 * all / FLOP_RATE + sampled
             }
             _ => 0.0,
         }

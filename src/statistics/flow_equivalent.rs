@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use nalgebra::{DMatrix, SymmetricEigen};
 use num_complex::Complex64;
+use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
 use rayon::prelude::*;
 
 use super::flow_modes::Modes;
@@ -15,6 +17,7 @@ use super::refinement::refine;
 use super::whitened::{Whitened, expanded};
 use super::{Measure, Population, StatisticsError, WeightStatistics, pairs};
 use crate::family::KernelFamily;
+use crate::numerics::complex::{ComplexMatrix, product};
 use crate::problem::{Problem, Training};
 
 /// Mean and covariance of the weights after gradient flow, with what is known of their accuracy and what a layer needs.
@@ -30,16 +33,17 @@ pub struct FlowEquivalent<'a> {
     pub(super) resolvents: Vec<Resolvent>,
     /// Of the pairs of outputs.
     forms: Vec<Vec<Form>>,
-    residuals: OnceLock<Residuals>,
+    /// E[y|z] - w^T z at the nodes, of the ridges' mean weights, of all outputs one after another.
+    means: OnceLock<Vec<Vec<Complex64>>>,
+    factors: OnceLock<Vec<f64>>,
 }
 
-/// The law of a sample's residuals at all ridges, against models that have not seen it, at the nodes: with independent standard
-/// normal e their centred parts are g = B e, their means r.
-pub(super) struct Residuals {
-    /// B of all nodes one after another, 2 POLES D x 2 POLES D each, by columns: real and imaginary part of the ridges of every output.
-    pub factors: Vec<f64>,
-    /// r of the ridges, of all outputs one after another.
-    pub means: Vec<Vec<Complex64>>,
+/// The initial function of one model.
+pub(super) struct Start {
+    /// Standard normal, r' x D.
+    pub normal: ComplexMatrix,
+    /// Weights, F x D.
+    pub weights: DMatrix<f64>,
 }
 
 struct FlowLevel {
@@ -90,7 +94,8 @@ pub fn flow_equivalent<'a>(
         modes: coarse.modes,
         resolvents: coarse.resolvents,
         forms: coarse.forms,
-        residuals: OnceLock::new(),
+        means: OnceLock::new(),
+        factors: OnceLock::new(),
     })
 }
 
@@ -198,23 +203,61 @@ impl<'a> FlowEquivalent<'a> {
         }
     }
 
-    /// The residuals' law, computed at the first call.
-    pub(super) fn residuals(&self) -> &Residuals {
-        self.residuals.get_or_init(|| {
-            let (field, outputs) = (self.field(), self.population.outputs());
-            let means = self
-                .resolvents
-                .iter()
-                .map(|r| (0..outputs).flat_map(|o| field.misfit(r, o)).collect())
-                .collect();
-            let noise: Vec<Vec<f64>> = pairs(outputs)
+    /// Draws an initial function, where the family has one.
+    pub(super) fn start<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<Start> {
+        let (_, factor) = self.family.initial.as_ref()?;
+        let outputs = self.population.outputs();
+        let mut normal = || rng.sample::<f64, _>(StandardNormal);
+        let normal = DMatrix::from_fn(factor.ncols(), outputs, |_, _| normal());
+        Some(Start {
+            weights: factor * &normal,
+            normal: normal.map(Complex64::from),
+        })
+    }
+
+    /// A sample's residuals against the mean weights of every ridge, given the initial function: at the nodes, the target at its mean,
+    /// of all outputs one after another.
+    pub(super) fn residuals(&self, start: Option<&Start>) -> Vec<Vec<Complex64>> {
+        let (population, outputs) = (&self.population, self.population.outputs());
+        let means = self.means.get_or_init(|| {
+            let field = self.field();
+            let of = |r| (0..outputs).flat_map(|o| field.misfit(r, o)).collect();
+            self.resolvents.iter().map(of).collect()
+        });
+        let mut means = means.clone();
+        let Some(start) = start else {
+            return means;
+        };
+        let n = population.nodes();
+        for (means, resolvent) in means.iter_mut().zip(&self.resolvents) {
+            let Some(left) = &resolvent.left else {
+                continue;
+            };
+            for (o, left) in product(left, &start.normal).column_iter().enumerate() {
+                let part = |of: fn(&Complex64) -> f64| {
+                    population.project(&left.iter().map(of).collect::<Vec<f64>>())
+                };
+                let (re, im) = (part(|v| v.re), part(|v| v.im));
+                for ((mean, re), im) in means[o * n..].iter_mut().zip(&re).zip(&im) {
+                    *mean -= Complex64::new(*re, *im);
+                }
+            }
+        }
+        means
+    }
+
+    /// B of all nodes one after another, 2 POLES D x 2 POLES D each, by columns: with independent standard normal e the centred
+    /// residuals at all ridges, against models that have not seen the sample, are B e, real and imaginary part of the ridges of every
+    /// output. Computed at the first call.
+    pub(super) fn factors(&self) -> &[f64] {
+        self.factors.get_or_init(|| {
+            let noise: Vec<Vec<f64>> = pairs(self.population.outputs())
                 .map(|pair| conditional_covariance(&self.population, pair))
                 .collect();
-            let factors = (0..self.population.nodes())
+            (0..self.population.nodes())
                 .into_par_iter()
                 .flat_map_iter(|node| factor(self.covariance_at(node, &noise)))
-                .collect();
-            Residuals { factors, means }
+                .collect()
         })
     }
 

@@ -27,9 +27,32 @@ pub struct SampleSum<'a> {
     shrink: Vec<f64>,
     /// m, F x D.
     shift: DMatrix<f64>,
-    /// The nodes that are drawn.
-    drawn: Vec<usize>,
+    drawn: NodeLaw,
+}
+
+/// The nodes of a quadrature as a law to draw samples' places from.
+pub(super) struct NodeLaw {
+    nodes: Vec<usize>,
     alias: WeightedAliasIndex<f64>,
+}
+
+impl NodeLaw {
+    /// From the probabilities of the nodes.
+    pub fn new(probability: &[f64]) -> Result<Self, StatisticsError> {
+        let (nodes, chances) = probability
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| **p >= NEVER)
+            .unzip();
+        Ok(Self {
+            nodes,
+            alias: WeightedAliasIndex::new(chances).map_err(|_| StatisticsError::NotFinite)?,
+        })
+    }
+
+    pub fn draw<R: Rng + ?Sized>(&self, rng: &mut R) -> usize {
+        self.nodes[self.alias.sample(rng)]
+    }
 }
 
 impl<'a> SampleSum<'a> {
@@ -51,13 +74,7 @@ impl<'a> SampleSum<'a> {
         for p in &mut probability {
             *p /= total;
         }
-        let (mut drawn, mut chances) = (Vec::new(), Vec::new());
-        for (node, p) in probability.iter().enumerate() {
-            if *p >= NEVER {
-                drawn.push(node);
-                chances.push(*p);
-            }
-        }
+        let drawn = NodeLaw::new(&probability)?;
         let mut sum = Self {
             population,
             equivalent,
@@ -75,7 +92,6 @@ impl<'a> SampleSum<'a> {
                 .collect(),
             shift: DMatrix::zeros(population.features(), population.outputs()),
             drawn,
-            alias: WeightedAliasIndex::new(chances).map_err(|_| StatisticsError::NotFinite)?,
         };
         // The mean of what is summed on this very quadrature: equal to rho w up to the fixed point's tolerance, but with
         // it the influence has mean zero to rounding.
@@ -120,7 +136,7 @@ impl<'a> SampleSum<'a> {
         let (mut sum, mut scratch) = (-&self.shift, Vec::new());
         let mut pull = vec![0.0; self.fits.len()];
         for _ in 0..self.samples {
-            let node = self.drawn[self.alias.sample(rng)];
+            let node = self.drawn.draw(rng);
             self.population
                 .draw_target(node, rng, &mut scratch, &mut pull);
             for (pull, fit) in pull.iter_mut().zip(&self.fits) {

@@ -12,7 +12,7 @@ use vkernel::family::KernelFamily;
 use vkernel::numerics::random::stream;
 use vkernel::problem::{Data, Problem, Training};
 use vkernel::statistics::{
-    FlowEquivalent, QuenchedLayer, WeightStatistics, by_leverage, flow_equivalent,
+    FlowEquivalent, FlowSum, QuenchedLayer, WeightStatistics, by_leverage, flow_equivalent,
 };
 
 use super::common::*;
@@ -222,4 +222,35 @@ fn d22_18_conditional_mean_and_covariance_against_trained_machines() {
     // Measured with 2000 machines on each of six layers: 0.983 (0.882 to 1.137) and 0.054; without an initial function 0.990 (0.948
     // to 1.034) and 0.048.
     moments.assert_close();
+}
+
+/// Where leverages are small the draws of the sum have the equivalent's mean and covariance.
+#[test]
+fn d22_20_the_sum_over_samples_has_the_equivalents_covariance() {
+    const TIME: f64 = 5.0;
+    const DRAWS: u64 = 400;
+    let (problem, family, _) = &*SETTING;
+    let training = training(2000, 0.0, Some(TIME));
+    let equivalent = flow_equivalent(problem, family, &training, TIME).unwrap();
+    let leverage = equivalent.statistics.largest_leverage;
+    assert!(leverage < 0.1, "{leverage}");
+    let sum = FlowSum::new(&equivalent).unwrap();
+    let probes = probes(family);
+    let expected = &equivalent.statistics.coarser;
+    let draws: Vec<DVector<f64>> = (0..DRAWS)
+        .into_par_iter()
+        .map(|i| probes.tr_mul(&(sum.draw(&mut stream(4, i)) - &expected.mean)))
+        .collect();
+    let n = DRAWS as f64;
+    for (j, phi) in probes.column_iter().enumerate() {
+        let variance = phi.dot(&(&expected.covariance * phi));
+        let mean = draws.iter().map(|d| d[j]).sum::<f64>() / n;
+        let ratio = draws.iter().map(|d| d[j].powi(2)).sum::<f64>() / n / variance;
+        let off = mean / variance.sqrt();
+        println!("{j}: mean off by {off:.3} std, variance ratio {ratio:.3}");
+        assert!(off.abs() <= 4.5 / n.sqrt(), "{j}: {off}");
+        // Five standard errors, and the leverage.
+        let allowed = 5.0 * (2.0 / n).sqrt() + leverage;
+        assert!((ratio - 1.0).abs() <= allowed, "{j}: {ratio}");
+    }
 }

@@ -13,8 +13,8 @@ use crate::action::Action;
 use crate::compare::total_variation;
 use crate::density::{
     Chain, DensityError, Ensemble, Estimate, GaussianField, Generator, LARGE_PARAMETER,
-    LayerChoice, LayeredField, Masses, RandomField, SampleSumField, Semiclassical, choose_layer,
-    gap_filling, gaussianity, mean_field, saddle_density, semiclassical,
+    LayerChoice, LayeredField, Masses, RandomField, SampleSumField, Semiclassical, Sum,
+    choose_layer, gap_filling, gaussianity, mean_field, saddle_density, semiclassical,
 };
 use crate::experiment::{Experiment, Method, Process, Scheme, StatisticsKind};
 use crate::family::{Linear, LinearDenoiser};
@@ -23,7 +23,7 @@ use crate::problem::{Problem, StartDensity, Training};
 use crate::run::RunError;
 use crate::run::prediction::{Closure, Grow, LIMITED, PredictionSet, failed};
 use crate::statistics::{
-    Equivalent, FlowEquivalent, KernelStatistics, QuenchedLayer, SampleSum, Sandwich,
+    Equivalent, FlowEquivalent, FlowSum, KernelStatistics, QuenchedLayer, SampleSum, Sandwich,
     StatisticsError, VKernel, WeightStatistics, equivalent, flow_equivalent, kernel_equivalent,
     kernel_statistics, sandwich,
 };
@@ -38,8 +38,10 @@ const MEAN_DRAWS_IN_SPACE: u64 = 256;
 /// The statistics a case asks for.
 pub(super) enum Statistics<'a> {
     Sandwich(Sandwich),
-    /// Of gradient flow.
-    Kernel(Box<KernelStatistics>),
+    /// Of gradient flow, to first order in a sample's influence.
+    FirstOrder(Box<KernelStatistics>),
+    /// Of gradient flow at any number of samples.
+    Flow(Arc<FlowEquivalent<'a>>),
     Equivalent(Box<Equivalent<'a>>),
     Layered {
         equivalent: Box<Equivalent<'a>>,
@@ -121,10 +123,9 @@ pub(super) fn predict(
                 (sampled(&ensemble), Some(ensemble))
             }
             Method::SampleSum => {
-                let Statistics::Equivalent(equivalent) = &job.statistics else {
+                let Some(ensemble) = job.sample_sum(seed(method), grow)? else {
                     continue; // refused by the spec: the sum needs the influences, and has no layer
                 };
-                let ensemble = job.sample_sum(equivalent, seed(method), grow)?;
                 (sampled(&ensemble), Some(ensemble))
             }
             _ => continue, // refused by the spec: no white noise here
@@ -150,9 +151,9 @@ impl<'a> Job<'a> {
             .zip(field)
             .map(|(mean, field)| total_variation(mean, &field.estimate.masses));
         set.closure = match &self.statistics {
-            Statistics::Kernel(kernel) if kernel.parts.is_none() => Some(Closure::Kernel {
+            Statistics::Flow(flow) => Some(Closure::Kernel {
                 effect,
-                leverage: kernel.largest_leverage,
+                leverage: flow.statistics.largest_leverage,
             }),
             Statistics::Equivalent(e) if e.whitening.is_some() => Some(Closure::Kernel {
                 effect,
@@ -349,19 +350,25 @@ impl<'a> Job<'a> {
         self.grow(Method::GaussianField, &field, grow)
     }
 
+    /// `None` where statistics have no sum over samples.
     pub(super) fn sample_sum(
         &self,
-        equivalent: &Equivalent<'_>,
         seed: u64,
         grow: &mut Grow<'_>,
-    ) -> Result<Ensemble, RunError> {
-        let sum = SampleSum::new(&equivalent.population, &equivalent.coarse, self.training)
-            .map_err(|source| RunError::Statistics {
-                case: self.case,
-                source,
-            })?;
-        let field = SampleSumField::new(&sum, self.problem, self.family, seed);
-        self.grow(Method::SampleSum, &field, grow)
+    ) -> Result<Option<Ensemble>, RunError> {
+        let sum = match &self.statistics {
+            Statistics::Equivalent(e) => {
+                SampleSum::new(&e.population, &e.coarse, self.training).map(Sum::Ridge)
+            }
+            Statistics::Flow(flow) => FlowSum::new(flow).map(Sum::Flow),
+            _ => return Ok(None),
+        }
+        .map_err(|source| RunError::Statistics {
+            case: self.case,
+            source,
+        })?;
+        let field = SampleSumField::new(sum, self.problem, self.family, seed);
+        self.grow(Method::SampleSum, &field, grow).map(Some)
     }
 
     fn grow(
@@ -396,17 +403,19 @@ impl<'a> Statistics<'a> {
         let problem = &experiment.problem;
         let tolerance = experiment.predict.tolerance;
         let equivalent = match (experiment.family.kernel(), training.time) {
-            (Some(kernel), Some(time)) if kind == StatisticsKind::QuenchedLayer => {
+            (Some(kernel), Some(_)) if kind == StatisticsKind::Sandwich => {
+                let flow = kernel_statistics(problem, kernel, training, true)?;
+                return Ok(Self::FirstOrder(Box::new(flow)));
+            }
+            (Some(kernel), Some(time)) => {
                 let equivalent = Arc::new(flow_equivalent(problem, kernel, training, time)?);
+                if kind == StatisticsKind::Equivalent {
+                    return Ok(Self::Flow(equivalent));
+                }
                 let choice =
                     choose_layer(experiment, family, training, &equivalent, tolerance, seed)?;
                 let choice = Box::new(choice);
                 return Ok(Self::LayeredFlow { equivalent, choice });
-            }
-            (Some(kernel), Some(_)) => {
-                let first_order = kind == StatisticsKind::Sandwich;
-                let flow = kernel_statistics(problem, kernel, training, first_order)?;
-                return Ok(Self::Kernel(Box::new(flow)));
             }
             (Some(kernel), None) => kernel_equivalent(problem, kernel, training)?,
             (None, _) if kind == StatisticsKind::Sandwich => {
@@ -435,8 +444,8 @@ impl<'a> Statistics<'a> {
     pub(super) fn gaussian(&self) -> &WeightStatistics {
         match self {
             Self::Sandwich(s) => &s.weights,
-            Self::Kernel(k) => &k.weights,
-            Self::LayeredFlow { equivalent, .. } => &equivalent.statistics.weights,
+            Self::FirstOrder(k) => &k.weights,
+            Self::Flow(e) | Self::LayeredFlow { equivalent: e, .. } => &e.statistics.weights,
             Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => &e.weights,
         }
     }
@@ -445,10 +454,9 @@ impl<'a> Statistics<'a> {
     pub(super) fn quadratures(&self) -> (&DVector<f64>, &DVector<f64>) {
         match self {
             Self::Sandwich(s) => (&s.weights.mean, &s.coarser.mean),
-            Self::Kernel(k) => (&k.weights.mean, &k.coarser.mean),
-            Self::LayeredFlow { equivalent, .. } => {
-                let flow = &equivalent.statistics;
-                (&flow.weights.mean, &flow.coarser.mean)
+            Self::FirstOrder(k) => (&k.weights.mean, &k.coarser.mean),
+            Self::Flow(e) | Self::LayeredFlow { equivalent: e, .. } => {
+                (&e.statistics.weights.mean, &e.statistics.coarser.mean)
             }
             Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => {
                 (&e.weights.mean, &e.coarser.mean)
@@ -460,8 +468,10 @@ impl<'a> Statistics<'a> {
     pub(super) fn change(&self) -> f64 {
         match self {
             Self::Sandwich(s) => s.refinement.change,
-            Self::Kernel(k) => k.refinement.change,
-            Self::LayeredFlow { equivalent, .. } => equivalent.statistics.refinement.change,
+            Self::FirstOrder(k) => k.refinement.change,
+            Self::Flow(e) | Self::LayeredFlow { equivalent: e, .. } => {
+                e.statistics.refinement.change
+            }
             Self::Equivalent(e) | Self::Layered { equivalent: e, .. } => e.refinement.change,
         }
     }
@@ -474,7 +484,8 @@ impl<'a> Statistics<'a> {
         samples: usize,
     ) {
         match self {
-            Self::Kernel(k) => describe_kernel(k, "flow-equivalent", experiment, set),
+            Self::FirstOrder(k) => describe_kernel(k, "gradient-flow", experiment, set),
+            Self::Flow(e) => describe_kernel(&e.statistics, "flow-equivalent", experiment, set),
             Self::LayeredFlow { equivalent, choice } => {
                 describe_kernel(&equivalent.statistics, "quenched-layer", experiment, set);
                 describe_layer(choice, samples, set);
@@ -587,7 +598,6 @@ fn describe_kernel(
         "quadrature_relative_change": kernel.refinement.change,
     });
     if let Some(parts) = &kernel.parts {
-        diagnostics["kind"] = json!("gradient-flow");
         diagnostics["variance"] = json!({
             "target_noise": parts.target_noise,
             "design": parts.design,

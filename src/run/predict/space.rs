@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use nalgebra::DVector;
 
-use super::linear::{Job, Statistics, mean_weights, sampled};
+use super::linear::{Job, mean_weights, sampled};
 use crate::compare::total_variation;
 use crate::density::{Ensemble, cloud_density, cloud_estimate, semiclassical_cloud};
 use crate::experiment::Method;
@@ -45,10 +45,9 @@ impl Job<'_> {
                     (sampled(&ensemble), Some(ensemble), None)
                 }
                 Method::SampleSum => {
-                    let Statistics::Equivalent(equivalent) = &self.statistics else {
+                    let Some(ensemble) = self.sample_sum(seed(method), grow)? else {
                         continue; // refused by the spec: the sum needs the influences, and has no layer
                     };
-                    let ensemble = self.sample_sum(equivalent, seed(method), grow)?;
                     (sampled(&ensemble), Some(ensemble), None)
                 }
                 _ => continue, // refused by the spec

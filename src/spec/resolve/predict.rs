@@ -306,19 +306,11 @@ fn on_the_line(
         (Family::Linear(_) | Family::Kernel(_) | Family::Network(_), process) => {
             let statistics = statistics.unwrap_or(StatisticsKind::QuenchedLayer);
             let ode = process == Process::PfOde;
-            // The sum over samples is that of ridge regression, linear in its targets.
-            let influences = setting.training.is_none_or(|t| t.time.is_none());
             let methods: &[Method] = match (statistics, ode) {
                 (StatisticsKind::Sandwich, true) if action => {
                     &[MeanField, Semiclassical, Saddle, GaussianField]
                 }
                 (StatisticsKind::Sandwich, true) => &[MeanField, Semiclassical, GaussianField],
-                (StatisticsKind::Equivalent, true) if action && !influences => {
-                    &[MeanField, Semiclassical, Saddle, GaussianField]
-                }
-                (StatisticsKind::Equivalent, true) if !influences => {
-                    &[MeanField, Semiclassical, GaussianField]
-                }
                 (StatisticsKind::Equivalent, true) if action => {
                     &[MeanField, Semiclassical, Saddle, GaussianField, SampleSum]
                 }
@@ -326,9 +318,7 @@ fn on_the_line(
                     &[MeanField, Semiclassical, GaussianField, SampleSum]
                 }
                 (StatisticsKind::QuenchedLayer, true) => &[MeanField, GaussianField],
-                (StatisticsKind::Equivalent, false) if influences => {
-                    &[MeanField, GaussianField, SampleSum]
-                }
+                (StatisticsKind::Equivalent, false) => &[MeanField, GaussianField, SampleSum],
                 (_, false) => &[MeanField, GaussianField],
             };
             let kind = if ode { "pf-ode" } else { "reverse-sde" };

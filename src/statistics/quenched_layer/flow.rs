@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::{Drawn, LayerWeights};
 use crate::numerics::complex::{self, ComplexMatrix, product, zip};
 use crate::numerics::linalg;
+use crate::statistics::flow_equivalent::Start;
 use crate::statistics::whitened::expanded;
 use crate::statistics::{FlowEquivalent, Measure, StatisticsError, pairs, symmetric_from_blocks};
 
@@ -37,14 +38,6 @@ struct Pole {
     mean: ComplexMatrix,
     /// The same two of the initial function's factor, r x r'.
     initial: Option<(ComplexMatrix, ComplexMatrix)>,
-}
-
-/// The initial function of one model.
-struct Start {
-    /// Standard normal, r' x D.
-    normal: ComplexMatrix,
-    /// Weights, F x D.
-    weights: DMatrix<f64>,
 }
 
 impl<'a> FlowRest<'a> {
@@ -152,25 +145,13 @@ impl<'a> FlowRest<'a> {
         system
     }
 
-    /// Draws an initial function, where the family has one.
-    fn start<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<Start> {
-        let (_, factor) = self.equivalent.family.initial.as_ref()?;
-        let outputs = self.equivalent.population.outputs();
-        let mut normal = || rng.sample::<f64, _>(StandardNormal);
-        let normal = DMatrix::from_fn(factor.ncols(), outputs, |_, _| normal());
-        Some(Start {
-            weights: factor * &normal,
-            normal: normal.map(Complex64::from),
-        })
-    }
-
     /// Weights given a layer and an initial function.
     pub fn weights<R: Rng + ?Sized>(
         &self,
         drawn: Drawn,
         rng: &mut R,
     ) -> Result<LayerWeights, StatisticsError> {
-        let start = self.start(rng);
+        let start = self.equivalent.start(rng);
         let rows = self.in_modes(&drawn);
         let mut targets = drawn.targets;
         if let Some(start) = &start {
@@ -217,9 +198,9 @@ impl<'a> FlowRest<'a> {
     /// the nodes (D22.19).
     fn noise<R: Rng + ?Sized>(&self, start: Option<&Start>, rng: &mut R) -> Vec<ComplexMatrix> {
         let (equivalent, samples) = (&self.equivalent, self.equivalent.samples);
-        let (population, residuals) = (&equivalent.population, equivalent.residuals());
+        let (population, factors) = (&equivalent.population, equivalent.factors());
         let (n, outputs) = (population.nodes(), population.outputs());
-        let means = self.means(start);
+        let means = equivalent.residuals(start);
         let size = 2 * self.poles.len() * outputs;
         let mut values = vec![Complex64::ZERO; self.poles.len() * outputs * n];
         let (mut normal, mut drawn) = (vec![0.0; size], vec![0.0; size]);
@@ -235,7 +216,7 @@ impl<'a> FlowRest<'a> {
             let fixed: f64 = rng.sample(StandardNormal);
             common += root * fixed;
             drawn.fill(0.0);
-            let factor = &residuals.factors[node * size * size..][..size * size];
+            let factor = &factors[node * size * size..][..size * size];
             for (column, e) in factor.chunks_exact(size).zip(&normal) {
                 for (d, v) in drawn.iter_mut().zip(column) {
                     *d += v * e;
@@ -270,31 +251,6 @@ impl<'a> FlowRest<'a> {
             .collect()
     }
 
-    /// The residuals' means at the nodes, given the initial function.
-    fn means(&self, start: Option<&Start>) -> Vec<Vec<Complex64>> {
-        let (equivalent, population) = (&self.equivalent, &self.equivalent.population);
-        let mut means = equivalent.residuals().means.clone();
-        let Some(start) = start else {
-            return means;
-        };
-        let n = population.nodes();
-        for (means, resolvent) in means.iter_mut().zip(&equivalent.resolvents) {
-            let Some(left) = &resolvent.left else {
-                continue;
-            };
-            for (o, left) in product(left, &start.normal).column_iter().enumerate() {
-                let part = |of: fn(&Complex64) -> f64| {
-                    population.project(&left.iter().map(of).collect::<Vec<f64>>())
-                };
-                let (re, im) = (part(|v| v.re), part(|v| v.im));
-                for ((mean, re), im) in means[o * n..].iter_mut().zip(&re).zip(&im) {
-                    *mean -= Complex64::new(*re, *im);
-                }
-            }
-        }
-        means
-    }
-
     /// m of one pole, given the initial function.
     fn mean(&self, pole: usize, start: Option<&Start>) -> ComplexMatrix {
         let pole = &self.poles[pole];
@@ -310,7 +266,7 @@ impl<'a> FlowRest<'a> {
         drawn: &Drawn,
         rng: &mut R,
     ) -> Result<DMatrix<f64>, StatisticsError> {
-        let start = self.start(rng);
+        let start = self.equivalent.start(rng);
         let rows = self.in_modes(drawn);
         let filters: Result<Vec<ComplexMatrix>, StatisticsError> = (0..self.poles.len())
             .map(|k| {
@@ -318,7 +274,7 @@ impl<'a> FlowRest<'a> {
                 Ok(filter * self.equivalent.resolvents[k].coefficient)
             })
             .collect();
-        let (filters, means) = (filters?, self.means(start.as_ref()));
+        let (filters, means) = (filters?, self.equivalent.residuals(start.as_ref()));
         let (r, outputs) = self.poles[0].target.shape();
         let mut blocks = Vec::new();
         for (a, b) in pairs(outputs) {
@@ -357,13 +313,13 @@ impl<'a> FlowRest<'a> {
         start: Option<&Start>,
     ) -> ComplexMatrix {
         let (equivalent, samples) = (&self.equivalent, self.equivalent.samples);
-        let (residuals, n) = (equivalent.residuals(), equivalent.population.nodes());
+        let (factors, n) = (equivalent.factors(), equivalent.population.nodes());
         let count = self.poles.len();
         let size = 2 * count * self.poles[0].target.ncols();
         let other = |v: Complex64| if conjugate { v.conj() } else { v };
         let factor: Vec<Complex64> = (0..n)
             .map(|node| {
-                let factor = &residuals.factors[node * size * size..][..size * size];
+                let factor = &factors[node * size * size..][..size * size];
                 let centred: Complex64 = factor
                     .chunks_exact(size)
                     .map(|column| {
