@@ -15,6 +15,11 @@ use crate::spec::memory::flow_nodes;
 use crate::spec::{Case, MemoryEstimate, Spec};
 use crate::statistics::{FlowEquivalent, Population, SpacePopulation};
 
+/// Real fixed points in those of gradient flow: real and imaginary parts at five ridges, of the pairs of ridges with one output, and
+/// with two.
+const FLOW_RIDGES: f64 = 10.0;
+const SAME_OUTPUT: f64 = 60.0;
+const TWO_OUTPUTS: f64 = 100.0;
 /// Passes over the quadrature that an equivalent's fixed points take, both levels counted in nodes of the coarser.
 const PASSES: f64 = 150.0;
 /// Sizes of the layer that are tried, and draws for each.
@@ -290,6 +295,9 @@ impl<'a> Space<'a> {
         let f = family.features.len() as f64;
         let pairs = self.dim * (self.dim + 1.0) / 2.0;
         let (mut passes, mut products) = (0.0, 0.0);
+        let training = self.experiment.training.as_ref();
+        let at_ridges =
+            kind != StatisticsKind::Sandwich && training.is_some_and(|t| t.time.is_some());
         for level in 0..=SpacePopulation::usual_level(problem, family) {
             // Rounds of the leverages and of each covariance: a form at the nodes and a sum over them.
             let (leverage, covariance) = match (kind, level) {
@@ -297,8 +305,15 @@ impl<'a> Space<'a> {
                 (_, 0) => (10.0, 8.0),
                 _ => (4.0, 5.0),
             };
-            passes += 4.0_f64.powi(level as i32) * 2.0 * (leverage + covariance * pairs);
-            products += leverage + 2.0 * covariance * pairs;
+            let (leverage, covariances) = match at_ridges {
+                false => (leverage, covariance * pairs),
+                true => (
+                    FLOW_RIDGES * leverage,
+                    covariance * (SAME_OUTPUT * self.dim + TWO_OUTPUTS * (pairs - self.dim)),
+                ),
+            };
+            passes += 4.0_f64.powi(level as i32) * 2.0 * (leverage + covariances);
+            products += leverage + 2.0 * covariances;
         }
         let pass = SpacePopulation::pass_flops(problem, family);
         let alone = (passes * pass + products * 2.0 * f.powi(3)) / FLOP_RATE;
@@ -368,9 +383,8 @@ impl<'a> Space<'a> {
             Method::SampleSum => {
                 let training = self.experiment.training.as_ref();
                 let samples = training.map_or(0, |t| t.samples);
-                // Of a flow, real and imaginary parts at five ridges.
                 let sums = if training.is_some_and(|t| t.time.is_some()) {
-                    10.0
+                    FLOW_RIDGES
                 } else {
                     1.0
                 };
