@@ -384,7 +384,7 @@ pub(super) struct RawFeature {
     #[schemars(range(min = 1e-3, max = 1e3))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<f64>,
-    /// expression: the features as expressions in the variable (x stands for x1 too), such as "exp(-x^2/2)". They are
+    /// expression: the features as expressions in the variable (x stands for the set's own coordinate), such as "exp(-x^2/2)". They are
     /// differentiated exactly and must be finite, with three derivatives, wherever noised data lie.
     #[schemars(length(min = 1, max = 20_000))]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -238,6 +238,32 @@ fn differences(a: &Experiment, b: &Experiment) -> [f64; 3] {
 
 /// The same experiment twice, built in and written out. Fourier features have the same length scale both ways, hence the
 /// same quadrature: rounding only.
+/// A list in x serves every coordinate that it is given to.
+#[test]
+fn a_list_of_expressions_serves_several_coordinates() {
+    let model = |features: &str| {
+        let text = format!(
+            "[data]\nkind = \"points\"\npoints = [[0.0, 1.0], [1.0, 0.0]]\n[diffusion]\nkind = \"vp\"\nt_min = 0.05\n\
+             [model]\nkind = \"linear\"\nfeatures = [{features}, {{ of = \"t\", kind = \"gaussian\", count = 3 }}]\n\
+             [training]\nsamples = 64\n"
+        );
+        let experiment = spec(&text).cases.swap_remove(0).experiment;
+        let features = &linear(&experiment).features;
+        let mut values = vec![0.0; features.len()];
+        features.values(&[0.3, -1.1], 0.4, &mut values);
+        values
+    };
+    let one = model(
+        "{ of = [\"x1\", \"x2\"], kind = \"expression\", expressions = [\"1\", \"x\", \"exp(-x^2)\"] }",
+    );
+    let two = model(
+        "{ of = \"x1\", kind = \"expression\", expressions = [\"1\", \"x1\", \"exp(-x1^2)\"] }, \
+         { of = \"x2\", kind = \"expression\", expressions = [\"1\", \"x2\", \"exp(-x2^2)\"] }",
+    );
+    assert_eq!(one.len(), 27);
+    assert_eq!(one, two);
+}
+
 #[test]
 fn an_experiment_of_expressions_is_the_built_in_one() {
     let vp = format!(

@@ -327,8 +327,8 @@ fn written_set(
         return Err(Fault::at(list, found).allowed(allowed));
     }
     check_at(list.clone(), texts.len() <= MOST_FEATURES)?;
-    // `x` is short for `x1`.
-    let variables: &[&str] = if of == "x1" { &["x1", "x"] } else { &[of] };
+    // `x` is short for the set's own coordinate, so that a list serves several.
+    let variables: &[&str] = if of == "t" { &[of] } else { &[of, "x"] };
     let features = texts
         .iter()
         .enumerate()
