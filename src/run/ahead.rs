@@ -20,6 +20,7 @@ use crate::statistics::{FlowEquivalent, Population, SpacePopulation};
 const FLOW_RIDGES: f64 = 10.0;
 const SAME_OUTPUT: f64 = 60.0;
 const TWO_OUTPUTS: f64 = 100.0;
+
 /// Passes over the quadrature that an equivalent's fixed points take, both levels counted in nodes of the coarser.
 const PASSES: f64 = 150.0;
 /// Sizes of the layer that are tried, and draws for each.

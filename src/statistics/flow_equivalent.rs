@@ -27,7 +27,7 @@ pub struct FlowEquivalent<'a> {
     pub population: Population<'a>,
     /// lambda k_tau(z, z) at the nodes: P times the leverage of the first order.
     pub leverage: Vec<f64>,
-    pub(super) family: &'a KernelFamily,
+    family: &'a KernelFamily,
     pub(super) samples: f64,
     pub(super) modes: Modes,
     pub(super) resolvents: Vec<Resolvent>,
@@ -203,9 +203,14 @@ impl<'a> FlowEquivalent<'a> {
         }
     }
 
-    /// Draws an initial function, where the family has one.
+    /// The factor of the initial function's covariance, where the family has one.
+    pub(super) fn initial(&self) -> Option<&'a DMatrix<f64>> {
+        self.family.initial.as_ref().map(|(_, factor)| factor)
+    }
+
+    /// Draws an initial function.
     pub(super) fn start<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<Start> {
-        let (_, factor) = self.family.initial.as_ref()?;
+        let factor = self.initial()?;
         let outputs = self.population.outputs();
         let mut normal = || rng.sample::<f64, _>(StandardNormal);
         let normal = DMatrix::from_fn(factor.ncols(), outputs, |_, _| normal());

@@ -36,6 +36,38 @@ pub(super) struct Resolvent {
     pub left: Option<ComplexMatrix>,
 }
 
+/// What some of the samples make at one ridge, in the modes.
+pub(super) struct Sums {
+    /// 1/(1 + delta) at the nodes, zero at those of other samples.
+    pub share: Vec<Complex64>,
+    /// E[share zeta zeta^T], r x r.
+    pub sigma: ComplexMatrix,
+    /// E[share zeta y^T], r x D.
+    target: ComplexMatrix,
+    /// m = E[share zeta r^T] of the residuals against the mean weights, r x D.
+    mean: ComplexMatrix,
+    /// The same two of the initial function's factor, r x r'.
+    initial: Option<[ComplexMatrix; 2]>,
+}
+
+impl Sums {
+    /// The target less the initial function's, which is given by its standard normal numbers, r' x D.
+    pub fn target_given(&self, initial: Option<&ComplexMatrix>) -> ComplexMatrix {
+        match (&self.initial, initial) {
+            (Some([own, _]), Some(normal)) => &self.target - product(own, normal),
+            _ => self.target.clone(),
+        }
+    }
+
+    /// m of the targets less such an initial function.
+    pub fn mean_given(&self, initial: Option<&ComplexMatrix>) -> ComplexMatrix {
+        match (&self.initial, initial) {
+            (Some([_, own]), Some(normal)) => &self.mean - product(own, normal),
+            _ => self.mean.clone(),
+        }
+    }
+}
+
 /// z^T C_ij z at the nodes, the covariance of two outputs' weights at the ridges i and j, or at i and the conjugate of j.
 pub(super) struct Form {
     pub ridges: (usize, usize),
@@ -133,8 +165,32 @@ impl Field<'_, '_> {
         })
     }
 
+    /// What the samples of a share make, against the mean weights of a resolvent and an initial function's factor.
+    pub fn sums(
+        &self,
+        share: Vec<Complex64>,
+        resolvent: &Resolvent,
+        initial: Option<&DMatrix<f64>>,
+    ) -> Sums {
+        let (sigma, target) = (self.gram(&share), self.cross(&share));
+        let mean = &target - product(&sigma, &resolvent.weights);
+        let initial = initial.zip(resolvent.fitted.as_ref());
+        let initial = initial.map(|(factor, fitted)| {
+            let seen = self.seen(&share, factor);
+            let mean = &seen - product(&sigma, fitted);
+            [seen, mean]
+        });
+        Sums {
+            share,
+            sigma,
+            target,
+            mean,
+            initial,
+        }
+    }
+
     /// E[factor zeta z^T] L, of weights' factor L.
-    pub fn seen(&self, factor: &[Complex64], weights: &DMatrix<f64>) -> ComplexMatrix {
+    fn seen(&self, factor: &[Complex64], weights: &DMatrix<f64>) -> ComplexMatrix {
         let (re, im) = split(factor);
         let population = self.measure.measure;
         let of = |factor: &[f64]| {

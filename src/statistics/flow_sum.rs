@@ -5,9 +5,10 @@ use nalgebra::{DMatrix, DVector};
 use num_complex::Complex64;
 use rand::Rng;
 
+use super::flow_poles::{Resolvent, Sums};
 use super::sample_sum::NodeLaw;
 use super::{FlowEquivalent, Measure, StatisticsError};
-use crate::numerics::complex::{ComplexMatrix, product, zip};
+use crate::numerics::complex::{product, zip};
 use crate::numerics::linalg;
 
 /// omega = 2 Re sum_j c_j/z_j { w_j + Q_j [ (1/P) sum_p zeta_p r_j(z_p)/(1 + delta_j(z_p)) - m_j ] } with P independent samples of the
@@ -18,8 +19,8 @@ pub struct FlowSum<'a> {
     drawn: NodeLaw,
     /// E[y|z] at the nodes, of all outputs one after another.
     targets: Vec<f64>,
-    /// m_j, r x D, and what one of the initial function's weights takes off it, r x r'.
-    shifts: Vec<(ComplexMatrix, Option<ComplexMatrix>)>,
+    /// Of all samples, at every ridge: m_j, and what the initial function takes off it.
+    sums: Vec<Sums>,
 }
 
 impl<'a> FlowSum<'a> {
@@ -27,35 +28,18 @@ impl<'a> FlowSum<'a> {
     /// When the probabilities of the nodes or the equivalent are not finite.
     pub fn new(equivalent: &'a FlowEquivalent<'a>) -> Result<Self, StatisticsError> {
         let (population, field) = (&equivalent.population, equivalent.field());
-        let mut probability = population.weights();
-        let total: f64 = probability.iter().sum();
-        for p in &mut probability {
-            *p /= total;
-        }
-        let scale = Complex64::from(1.0 / total);
-        let start = equivalent.family.initial.as_ref();
-        let shifts: Vec<_> = equivalent
-            .resolvents
-            .iter()
-            .map(|r| {
-                let sigma = field.gram(&r.share);
-                let mean = field.cross(&r.share) - product(&sigma, &r.weights);
-                let initial = start.zip(r.fitted.as_ref()).map(|((_, factor), fitted)| {
-                    (field.seen(&r.share, factor) - product(&sigma, fitted)) * scale
-                });
-                (mean * scale, initial)
-            })
-            .collect();
-        let finite = |m: &ComplexMatrix| m.iter().all(|v| v.is_finite());
-        if !shifts.iter().all(|(mean, _)| finite(mean)) {
+        let of = |r: &Resolvent| field.sums(r.share.clone(), r, equivalent.initial());
+        let sums: Vec<Sums> = equivalent.resolvents.iter().map(of).collect();
+        let finite = |s: &Sums| s.mean_given(None).iter().all(|v| v.is_finite());
+        if !sums.iter().all(finite) {
             return Err(StatisticsError::NotFinite);
         }
         let none = DMatrix::zeros(population.features(), population.outputs());
         Ok(Self {
             equivalent,
-            drawn: NodeLaw::new(&probability)?,
+            drawn: NodeLaw::new(population)?,
             targets: population.misfit(&none),
-            shifts,
+            sums,
         })
     }
 
@@ -94,22 +78,18 @@ impl<'a> FlowSum<'a> {
                 }
             }
         }
+        let scale = Complex64::from(1.0 / self.drawn.total);
         let directions = &equivalent.modes.directions;
         let mut solved = DMatrix::zeros(directions.ncols(), outputs);
         for (k, resolvent) in equivalent.resolvents.iter().enumerate() {
             let turned = |m: &DMatrix<f64>| {
                 linalg::multiply(linalg::view(directions).transpose(), linalg::view(m))
             };
-            let (mean, initial) = &self.shifts[k];
-            let mut moved = zip(&turned(&sums[2 * k]), &turned(&sums[2 * k + 1])) - mean;
+            let mean = self.sums[k].mean_given(start.as_ref().map(|s| &s.normal)) * scale;
+            let moved = zip(&turned(&sums[2 * k]), &turned(&sums[2 * k + 1])) - mean;
             let mut weights = resolvent.weights.clone();
-            if let Some(start) = &start {
-                if let Some(initial) = initial {
-                    moved += product(initial, &start.normal);
-                }
-                if let Some(fitted) = &resolvent.fitted {
-                    weights -= product(fitted, &start.normal);
-                }
+            if let (Some(start), Some(fitted)) = (&start, &resolvent.fitted) {
+                weights -= product(fitted, &start.normal);
             }
             weights += product(&resolvent.matrix, &moved);
             solved += weights.map(|w| 2.0 * (w * resolvent.coefficient).re);

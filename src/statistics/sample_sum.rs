@@ -20,8 +20,6 @@ pub struct SampleSum<'a> {
     population: &'a Population<'a>,
     equivalent: &'a DeterministicEquivalent,
     samples: usize,
-    /// Probabilities of the nodes, summing to 1.
-    probability: Vec<f64>,
     /// z^T w of every output, and 1/(1+delta), at the nodes.
     fits: Vec<Vec<f64>>,
     shrink: Vec<f64>,
@@ -32,19 +30,29 @@ pub struct SampleSum<'a> {
 
 /// The nodes of a quadrature as a law to draw samples' places from.
 pub(super) struct NodeLaw {
+    /// Probabilities of the nodes, summing to 1, and what the quadrature's sum to.
+    pub probability: Vec<f64>,
+    pub total: f64,
+    /// Those that are drawn.
     nodes: Vec<usize>,
     alias: WeightedAliasIndex<f64>,
 }
 
 impl NodeLaw {
-    /// From the probabilities of the nodes.
-    pub fn new(probability: &[f64]) -> Result<Self, StatisticsError> {
+    pub fn new(population: &Population<'_>) -> Result<Self, StatisticsError> {
+        let mut probability = population.weights();
+        let total: f64 = probability.iter().sum();
+        for p in &mut probability {
+            *p /= total;
+        }
         let (nodes, chances) = probability
             .iter()
             .enumerate()
             .filter(|(_, p)| **p >= NEVER)
             .unzip();
         Ok(Self {
+            probability,
+            total,
             nodes,
             alias: WeightedAliasIndex::new(chances).map_err(|_| StatisticsError::NotFinite)?,
         })
@@ -69,17 +77,11 @@ impl<'a> SampleSum<'a> {
         training: &Training,
     ) -> Result<Self, StatisticsError> {
         assert_eq!(equivalent.leverage.len(), population.nodes());
-        let mut probability = population.weights();
-        let total: f64 = probability.iter().sum();
-        for p in &mut probability {
-            *p /= total;
-        }
-        let drawn = NodeLaw::new(&probability)?;
+        let drawn = NodeLaw::new(population)?;
         let mut sum = Self {
             population,
             equivalent,
             samples: training.samples,
-            probability,
             fits: equivalent
                 .mean
                 .column_iter()
@@ -98,12 +100,12 @@ impl<'a> SampleSum<'a> {
         sum.shift = match population.outputs() {
             1 => {
                 let residual = population.tilted(&sum.fits[0], &vec![0.0; population.nodes()]);
-                let pulled = sum.pulled(&residual, |n, r| sum.probability[n] * r.mean);
+                let pulled = sum.pulled(&residual, |n, r| sum.drawn.probability[n] * r.mean);
                 DMatrix::from_column_slice(pulled.len(), 1, pulled.as_slice())
             }
             _ => {
                 let seen = population.gram(&sum.shrink) * &equivalent.mean;
-                (population.cross(&sum.shrink) - seen) / total
+                (population.cross(&sum.shrink) - seen) / sum.drawn.total
             }
         };
         if sum.shift.iter().any(|v| !v.is_finite()) {
@@ -169,7 +171,7 @@ impl<'a> SampleSum<'a> {
             .tilted(&self.fits[0], &self.exponents(&direction));
         let logs: Vec<f64> = residuals
             .iter()
-            .zip(&self.probability)
+            .zip(&self.drawn.probability)
             .map(|(r, p)| p.ln() + r.log)
             .collect();
         let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -41,6 +41,20 @@ impl ConditionalMoments {
     }
 }
 
+/// Values of draws have a mean to 4.5 of their standard errors, and a variance to 5 and what that may be off by besides.
+pub fn assert_drawn(values: &[f64], mean: f64, variance: f64, besides: f64, what: &str) {
+    let n = values.len() as f64;
+    let off = values.iter().map(|v| v - mean).sum::<f64>() / n / variance.sqrt();
+    let ratio = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n / variance;
+    println!("{what}: mean off by {off:.4} std, variance ratio {ratio:.4}");
+    assert!(off.abs() <= 4.5 / n.sqrt(), "{what}: mean off by {off}");
+    let allowed = 5.0 * (2.0 / n).sqrt() + besides;
+    assert!(
+        (ratio - 1.0).abs() <= allowed,
+        "{what}: variance ratio {ratio}"
+    );
+}
+
 /// How many samples a draw of a layer with one interval has, and the interval, from the random numbers in the order in which the
 /// layer takes them.
 pub fn layer_opening(

@@ -13,6 +13,7 @@ use super::{Drawn, LayerWeights};
 use crate::numerics::complex::{self, ComplexMatrix, product, zip};
 use crate::numerics::linalg;
 use crate::statistics::flow_equivalent::Start;
+use crate::statistics::flow_poles::Sums;
 use crate::statistics::whitened::expanded;
 use crate::statistics::{FlowEquivalent, Measure, StatisticsError, pairs, symmetric_from_blocks};
 
@@ -23,21 +24,8 @@ pub(super) struct FlowRest<'a> {
     inside: f64,
     /// 1_rest at the nodes of the equivalent's quadrature.
     outside: Vec<f64>,
-    poles: Vec<Pole>,
-}
-
-/// The rest at one ridge, in the modes.
-struct Pole {
-    /// 1_rest/(1 + delta) at the nodes.
-    share: Vec<Complex64>,
-    /// E[1_rest zeta zeta^T/(1 + delta)], r x r.
-    sigma: ComplexMatrix,
-    /// E[1_rest zeta y^T/(1 + delta)], r x D.
-    target: ComplexMatrix,
-    /// m = E[1_rest zeta r^T/(1 + delta)] of the residuals against the mean weights, r x D.
-    mean: ComplexMatrix,
-    /// The same two of the initial function's factor, r x r'.
-    initial: Option<(ComplexMatrix, ComplexMatrix)>,
+    /// At every ridge.
+    poles: Vec<Sums>,
 }
 
 impl<'a> FlowRest<'a> {
@@ -56,7 +44,7 @@ impl<'a> FlowRest<'a> {
         shares: Vec<Vec<Complex64>>,
     ) -> Self {
         let field = equivalent.field();
-        let start = equivalent.family.initial.as_ref();
+        let initial = equivalent.initial();
         let poles = equivalent
             .resolvents
             .par_iter()
@@ -65,21 +53,7 @@ impl<'a> FlowRest<'a> {
                 for (share, outside) in share.iter_mut().zip(&outside) {
                     *share *= outside;
                 }
-                let (sigma, target) = (field.gram(&share), field.cross(&share));
-                let mean = &target - product(&sigma, &resolvent.weights);
-                let initial = start.zip(resolvent.fitted.as_ref());
-                let initial = initial.map(|((_, factor), fitted)| {
-                    let seen = field.seen(&share, factor);
-                    let mean = &seen - product(&sigma, fitted);
-                    (seen, mean)
-                });
-                Pole {
-                    share,
-                    sigma,
-                    target,
-                    mean,
-                    initial,
-                }
+                field.sums(share, resolvent, initial)
             })
             .collect();
         Self {
@@ -94,8 +68,8 @@ impl<'a> FlowRest<'a> {
     pub fn resolvents(&self, drawn: &Drawn) -> Result<Vec<DMatrix<f64>>, StatisticsError> {
         let rows = self.in_modes(drawn);
         let mut parts = Vec::new();
-        for k in 0..self.poles.len() {
-            let resolvent = complex::inverse(&self.system(k, drawn.share, &rows))?;
+        for system in self.systems(drawn.share, &rows) {
+            let resolvent = complex::inverse(&system)?;
             parts.extend([resolvent.map(|v| v.re), resolvent.map(|v| v.im)]);
         }
         Ok(parts)
@@ -131,18 +105,18 @@ impl<'a> FlowRest<'a> {
         linalg::multiply(directions.transpose(), linalg::view(&drawn.rows))
     }
 
-    /// share Sigma_rest + zeta zeta^T/P + rho of one pole.
-    fn system(&self, pole: usize, share: f64, rows: &DMatrix<f64>) -> ComplexMatrix {
-        let resolvent = &self.equivalent.resolvents[pole];
+    /// share Sigma_rest + zeta zeta^T/P + rho of every pole.
+    fn systems(&self, share: f64, rows: &DMatrix<f64>) -> impl Iterator<Item = ComplexMatrix> {
         let view = linalg::view(rows);
         let own = linalg::multiply(view, view.transpose()) / self.equivalent.samples;
-        let mut system = self.poles[pole]
-            .sigma
-            .zip_map(&own, |rest, own| rest * share + own);
-        for k in 0..system.nrows() {
-            system[(k, k)] += resolvent.ridge;
-        }
-        system
+        let resolvents = self.equivalent.resolvents.iter();
+        self.poles.iter().zip(resolvents).map(move |(pole, r)| {
+            let mut system = pole.sigma.zip_map(&own, |rest, own| rest * share + own);
+            for k in 0..system.nrows() {
+                system[(k, k)] += r.ridge;
+            }
+            system
+        })
     }
 
     /// Weights given a layer and an initial function.
@@ -164,11 +138,13 @@ impl<'a> FlowRest<'a> {
             false => vec![DMatrix::zeros(r, outputs); self.poles.len()],
         };
         let mut solved = DMatrix::zeros(r, 2 * outputs);
-        for (k, (pole, noise)) in self.poles.iter().zip(&noise).enumerate() {
-            let mut target = pole.target.clone();
-            if let (Some((initial, _)), Some(start)) = (&pole.initial, &start) {
-                target -= product(initial, &start.normal);
-            }
+        let normal = start.as_ref().map(|s| &s.normal);
+        let systems = self.systems(drawn.share, &rows);
+        let resolvents = &self.equivalent.resolvents;
+        for (((pole, noise), system), resolvent) in
+            self.poles.iter().zip(&noise).zip(systems).zip(resolvents)
+        {
+            let mut target = pole.target_given(normal);
             target *= Complex64::from(drawn.share);
             target += seen.map(Complex64::from);
             // The targets of all outputs, then the same with noise.
@@ -176,9 +152,8 @@ impl<'a> FlowRest<'a> {
             both.columns_mut(0, outputs).copy_from(&target);
             target += noise * Complex64::from(drawn.share.sqrt());
             both.columns_mut(outputs, outputs).copy_from(&target);
-            complex::solve(self.system(k, drawn.share, &rows), &mut both);
-            let coefficient = self.equivalent.resolvents[k].coefficient;
-            solved += both.map(|w| 2.0 * (w * coefficient).re);
+            complex::solve(system, &mut both);
+            solved += both.map(|w| 2.0 * (w * resolvent.coefficient).re);
         }
         let lifted = |first: usize| {
             let omega = solved.columns(first, outputs);
@@ -243,21 +218,13 @@ impl<'a> FlowRest<'a> {
                 }
                 let sums = linalg::multiply(directions.transpose(), linalg::view(&sums));
                 // The samples of the rest are a given number, each with this mean.
-                let mean = self.mean(k, start) * Complex64::from(common / (1.0 - self.inside));
+                let mean = self.poles[k].mean_given(start.map(|s| &s.normal));
+                let mean = mean * Complex64::from(common / (1.0 - self.inside));
                 DMatrix::from_fn(sums.nrows(), outputs, |i, o| {
                     Complex64::new(sums[(i, 2 * o)], sums[(i, 2 * o + 1)]) - mean[(i, o)]
                 })
             })
             .collect()
-    }
-
-    /// m of one pole, given the initial function.
-    fn mean(&self, pole: usize, start: Option<&Start>) -> ComplexMatrix {
-        let pole = &self.poles[pole];
-        match (&pole.initial, start) {
-            (Some((_, initial)), Some(start)) => &pole.mean - product(initial, &start.normal),
-            _ => pole.mean.clone(),
-        }
     }
 
     /// Cov(W | layer, initial function), D F x D F: sums of the residuals' covariances over the nodes instead of draws.
@@ -268,14 +235,13 @@ impl<'a> FlowRest<'a> {
     ) -> Result<DMatrix<f64>, StatisticsError> {
         let start = self.equivalent.start(rng);
         let rows = self.in_modes(drawn);
-        let filters: Result<Vec<ComplexMatrix>, StatisticsError> = (0..self.poles.len())
-            .map(|k| {
-                let filter = complex::inverse(&self.system(k, drawn.share, &rows))?;
-                Ok(filter * self.equivalent.resolvents[k].coefficient)
-            })
+        let filters: Result<Vec<ComplexMatrix>, StatisticsError> = self
+            .systems(drawn.share, &rows)
+            .zip(&self.equivalent.resolvents)
+            .map(|(system, r)| Ok(complex::inverse(&system)? * r.coefficient))
             .collect();
         let (filters, means) = (filters?, self.equivalent.residuals(start.as_ref()));
-        let (r, outputs) = self.poles[0].target.shape();
+        let (r, outputs) = (rows.nrows(), self.equivalent.population.outputs());
         let mut blocks = Vec::new();
         for (a, b) in pairs(outputs) {
             let mut block = DMatrix::zeros(r, r);
@@ -313,9 +279,9 @@ impl<'a> FlowRest<'a> {
         start: Option<&Start>,
     ) -> ComplexMatrix {
         let (equivalent, samples) = (&self.equivalent, self.equivalent.samples);
-        let (factors, n) = (equivalent.factors(), equivalent.population.nodes());
-        let count = self.poles.len();
-        let size = 2 * count * self.poles[0].target.ncols();
+        let (population, factors) = (&equivalent.population, equivalent.factors());
+        let (n, count) = (population.nodes(), self.poles.len());
+        let size = 2 * count * population.outputs();
         let other = |v: Complex64| if conjugate { v.conj() } else { v };
         let factor: Vec<Complex64> = (0..n)
             .map(|node| {
@@ -335,7 +301,8 @@ impl<'a> FlowRest<'a> {
                 (centred + fixed) * share / samples
             })
             .collect();
-        let (mi, mj) = (self.mean(i, start), self.mean(j, start));
+        let normal = start.map(|s| &s.normal);
+        let [mi, mj] = [i, j].map(|k| self.poles[k].mean_given(normal));
         let outer = mi.column(a) * mj.column(b).map(other).transpose();
         let scale = Complex64::from(1.0 / (samples * (1.0 - self.inside)));
         equivalent.field().gram(&factor) - outer * scale
