@@ -244,6 +244,33 @@ fn contraction_does_not_depend_on_the_block() {
     }
 }
 
+#[test]
+fn values_at_many_points_are_those_at_each() {
+    let mut rng = rng(4);
+    for (name, space) in spaces() {
+        let (dim, features, n) = (space.dim(), space.len(), 211);
+        let x: Vec<f64> = (0..dim * n)
+            .map(|_| 5.0 * rng.random::<f64>() - 2.5)
+            .collect();
+        let mut all = vec![f64::NAN; features * n];
+        space.values_at(&x, &mut all);
+        let (mut phi, mut alone) = (vec![0.0; features], vec![0.0; features]);
+        for (k, at) in all.chunks_exact(features).enumerate() {
+            let point: Vec<f64> = (0..dim).map(|i| x[i * n + k]).collect();
+            space.values(&point, &mut phi);
+            space.values_at(&point, &mut alone);
+            for ((a, b), c) in at.iter().zip(&phi).zip(&alone) {
+                assert!(
+                    (a - b).abs() <= 2e-14 * b.abs() + 1e-14,
+                    "{name}, {point:?}: {a} against {b}"
+                );
+                assert_eq!(a.to_bits(), c.to_bits(), "{name}");
+            }
+        }
+        space.values_at(&[], &mut []);
+    }
+}
+
 /// Every kind against its definition, written out once more.
 #[test]
 fn features_of_all_coordinates_are_what_they_say() {

@@ -226,6 +226,15 @@ impl Joint {
         });
     }
 
+    /// Values at n points: `out[k * F_x + s]` is feature s at point k.
+    pub(super) fn values_at(&self, x: &[f64], out: &mut [f64]) {
+        Arch::new().dispatch(Evaluation {
+            joint: self,
+            x,
+            out,
+        });
+    }
+
     /// Values without the height of some features at the first `count` points of a block.
     #[inline(always)]
     fn lanes(&self, first: usize, x: &[Lane], count: usize, values: &mut [Lane]) {
@@ -297,9 +306,7 @@ impl WithSimd for Contraction<'_> {
         for start in (0..points).step_by(BLOCK) {
             let used = BLOCK.min(points - start);
             let count = used.next_multiple_of(S::F64_LANES);
-            for (x, from) in x.iter_mut().zip(self.x.chunks_exact(points)) {
-                x.0[..used].copy_from_slice(&from[start..start + used]);
-            }
+            load(&mut x, self.x, start, used);
             sums.fill(Lane::ZERO);
             for first in (0..features).step_by(GROUP) {
                 let values = &mut values[..GROUP.min(features - first)];
@@ -311,6 +318,47 @@ impl WithSimd for Contraction<'_> {
             for (sum, out) in sums.iter().zip(self.out.chunks_exact_mut(points)) {
                 for (o, s) in out[start..start + used].iter_mut().zip(&sum.0) {
                     *o = height * s;
+                }
+            }
+        }
+    }
+}
+
+/// The coordinates of `used` points from `start` on, one lane each.
+#[inline(always)]
+fn load(lanes: &mut [Lane], x: &[f64], start: usize, used: usize) {
+    let points = x.len() / lanes.len();
+    for (lane, from) in lanes.iter_mut().zip(x.chunks_exact(points)) {
+        lane.0[..used].copy_from_slice(&from[start..start + used]);
+    }
+}
+
+struct Evaluation<'a> {
+    joint: &'a Joint,
+    x: &'a [f64],
+    out: &'a mut [f64],
+}
+
+impl WithSimd for Evaluation<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let features = self.joint.len();
+        let height = self.joint.height();
+        let mut x = vec![Lane::ZERO; self.joint.dim];
+        let mut values = [Lane::ZERO; GROUP];
+        for (block, rows) in self.out.chunks_mut(BLOCK * features).enumerate() {
+            let used = rows.len() / features;
+            let count = used.next_multiple_of(S::F64_LANES);
+            load(&mut x, self.x, block * BLOCK, used);
+            for first in (0..features).step_by(GROUP) {
+                let values = &mut values[..GROUP.min(features - first)];
+                self.joint.lanes(first, &x, count, values);
+                for (k, row) in rows.chunks_exact_mut(features).enumerate() {
+                    for (o, lane) in row[first..].iter_mut().zip(values.iter()) {
+                        *o = height * lane.0[k];
+                    }
                 }
             }
         }

@@ -94,6 +94,22 @@ impl SpaceFeatures {
         }
     }
 
+    /// Values at n points, one point after another: `out[k * F_x + s]` is phi_s(x_k). The result at a point does not depend on the
+    /// other points; it is that of [`Self::values`] but for rounding.
+    pub fn values_at(&self, x: &[f64], out: &mut [f64]) {
+        if let Self::Joint(joint) = self {
+            return joint.values_at(x, out);
+        }
+        let points = x.len() / self.dim();
+        let mut point = vec![0.0; self.dim()];
+        for (k, out) in out.chunks_exact_mut(self.len()).enumerate() {
+            for (i, a) in point.iter_mut().enumerate() {
+                *a = x[i * points + k];
+            }
+            self.values(&point, out);
+        }
+    }
+
     /// Sizes of the factors whose product the features are, the first running slowest: their product is F_x.
     pub fn factor_sizes(&self) -> Vec<usize> {
         match self {

@@ -284,13 +284,16 @@ impl<'a> Block<'a> {
 
     /// Features of the coordinates from `first` on, features x points.
     fn values(&self, features: &SpaceFeatures, first: usize) -> DMatrix<f64> {
-        let mut values = DMatrix::zeros(features.len(), self.range.len());
-        let dim = features.dim();
-        let mut x = vec![0.0; self.points.dim()];
-        for (k, mut column) in self.range.clone().zip(values.column_iter_mut()) {
-            self.points.coordinates(k, &mut x);
-            features.values(&x[first..first + dim], column.as_mut_slice());
+        let (dim, n) = (features.dim(), self.range.len());
+        let (mut x, mut point) = (vec![0.0; dim * n], vec![0.0; self.points.dim()]);
+        for (k, index) in self.range.clone().enumerate() {
+            self.points.coordinates(index, &mut point);
+            for (i, a) in point[first..first + dim].iter().enumerate() {
+                x[i * n + k] = *a;
+            }
         }
+        let mut values = DMatrix::zeros(features.len(), n);
+        features.values_at(&x, values.as_mut_slice());
         values
     }
 
