@@ -1,5 +1,7 @@
 //! Statistics on finer and finer quadratures, until they no longer change.
 
+use nalgebra::DMatrix;
+
 use super::{Measure, Population, StatisticsError, WeightStatistics};
 use crate::family::Linear;
 use crate::problem::{Problem, Training};
@@ -13,7 +15,7 @@ const MOST_BYTES_IN_SPACE: u64 = 2 << 30;
 /// How far the quadrature was refined.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Refinement {
-    /// Relative change between the last two levels, the larger of mean and covariance (Frobenius norms).
+    /// Relative change of the trained functions between the last two levels (D16.10).
     pub change: f64,
     pub level: u32,
     pub nodes: usize,
@@ -43,7 +45,7 @@ pub(super) fn refine<'a, T: AsRef<WeightStatistics>>(
         let fine = compute(&next, Some(&coarse))?;
         let attainable = next.attainable();
         let refinement = Refinement {
-            change: relative(fine.as_ref(), coarse.as_ref()),
+            change: change_of_functions(&next, fine.as_ref(), coarse.as_ref()),
             level,
             nodes: next.nodes(),
         };
@@ -79,17 +81,35 @@ pub(super) fn refine<'a, T: AsRef<WeightStatistics>>(
     Err(StatisticsError::NotFinite)
 }
 
-/// Relative change of mean and covariance, the larger. A mean that vanishes by symmetry is measured by its own spread.
-fn relative(now: &WeightStatistics, before: &WeightStatistics) -> f64 {
+/// Relative change of the trained functions over the training distribution (D16.10), the larger of two: of the mean function (root
+/// mean square, relative to that of the functions), and of the variance (mean absolute value, relative to its mean). Weights
+/// would not do: directions that hardly move the function change most.
+fn change_of_functions(
+    population: &Population<'_>,
+    now: &WeightStatistics,
+    before: &WeightStatistics,
+) -> f64 {
+    let (f, probabilities) = (population.features(), population.weights());
+    let mean_of = |values: &[f64], of: fn(f64) -> f64| -> f64 {
+        let terms = probabilities.iter().zip(values);
+        terms.map(|(p, v)| p * of(*v)).sum()
+    };
+    let shift = &now.mean - &before.mean;
+    let difference = &now.covariance - &before.covariance;
+    let (mut sizes, mut shifts, mut variances, mut changes) = (0.0, 0.0, 0.0, 0.0);
+    for output in 0..population.outputs() {
+        let own = output * f;
+        let block = |covariance: &DMatrix<f64>| covariance.view((own, own), (f, f)).into_owned();
+        let square = |v: f64| v * v;
+        sizes += mean_of(
+            &population.project(now.mean.rows(own, f).as_slice()),
+            square,
+        );
+        shifts += mean_of(&population.project(shift.rows(own, f).as_slice()), square);
+        variances += mean_of(&population.quadratic(&block(&now.covariance)), f64::abs);
+        changes += mean_of(&population.quadratic(&block(&difference)), f64::abs);
+    }
     let ratio = |change: f64, size: f64| change / size.max(f64::MIN_POSITIVE);
-    let spread = now.covariance.trace().max(0.0).sqrt();
-    let mean = ratio(
-        (&now.mean - &before.mean).norm(),
-        now.mean.norm().max(spread),
-    );
-    let covariance = ratio(
-        (&now.covariance - &before.covariance).norm(),
-        now.covariance.norm(),
-    );
-    mean.max(covariance)
+    let mean = ratio(shifts, sizes + variances).sqrt();
+    mean.max(ratio(changes, variances))
 }
