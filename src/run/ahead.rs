@@ -20,6 +20,8 @@ use crate::statistics::{FlowEquivalent, Population, SpacePopulation};
 const FLOW_RIDGES: f64 = 10.0;
 const SAME_OUTPUT: f64 = 60.0;
 const TWO_OUTPUTS: f64 = 100.0;
+/// Modes that a flow learns, as a share of the features of its kernel's expansion: two fifths in the plane.
+const FLOW_MODES: f64 = 0.4;
 
 /// Passes over the quadrature that an equivalent's fixed points take, both levels counted in nodes of the coarser.
 const PASSES: f64 = 150.0;
@@ -317,7 +319,8 @@ impl<'a> Space<'a> {
             products += leverage + 2.0 * covariances;
         }
         let pass = SpacePopulation::pass_flops(problem, family);
-        let alone = (passes * pass + products * 2.0 * f.powi(3)) / FLOP_RATE;
+        let modes = if at_ridges { FLOW_MODES * f } else { f };
+        let alone = (passes * pass + products * 2.0 * f * f * modes) / FLOP_RATE;
         let layer = match kind {
             StatisticsKind::QuenchedLayer => self.layer(family),
             _ => 0.0,
@@ -349,7 +352,7 @@ impl<'a> Space<'a> {
         );
         let coarsest = Population::coarsest_nodes(problem, family);
         if let Some(nodes) = flow_nodes(self.experiment, coarsest) {
-            return FlowEquivalent::draw_flops(nodes as f64, problem.dim(), f);
+            return FlowEquivalent::draw_flops(nodes as f64, problem.dim(), FLOW_MODES * f);
         }
         let rows = LAYER_SHARE * samples as f64;
         let solve = match rows <= f / 4.0 {
@@ -408,7 +411,7 @@ fn predict_seconds(
     let (passes, factorisations, draw) = match experiment.predict.statistics {
         Some(StatisticsKind::QuenchedLayer) => {
             let draw = match flow_nodes(experiment, memory.nodes) {
-                Some(nodes) => FlowEquivalent::draw_flops(nodes as f64, 1, f),
+                Some(nodes) => FlowEquivalent::draw_flops(nodes as f64, 1, FLOW_MODES * f),
                 None => LAYER_SHARE * p * f * f + f.powi(3) / 3.0,
             };
             (PASSES, PASSES + 20.0 * LAYERS, draw)

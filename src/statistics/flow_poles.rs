@@ -17,8 +17,12 @@ use crate::numerics::exponential::decay_poles;
 /// Poles in the upper half plane: an error below 2e-4 in the filter (D22.9).
 pub(super) const POLES: usize = 5;
 const MAX_ITERATIONS: usize = 200;
-/// Largest change of ln(1 + delta), and of a covariance's form at the nodes relative to its largest value with the residuals.
+/// Largest change of ln(1 + delta).
 const TOLERANCE: f64 = 1e-7;
+/// Largest change of a covariance's form at the nodes, relative to its largest value with the residuals: of the pair of ridges that
+/// weighs most in the filter, more of the others in inverse proportion, up to the last.
+const COVARIANCE_TOLERANCE: f64 = 1e-6;
+const LOOSEST: f64 = 1e-3;
 
 /// The equivalent of ridge regression at one complex ridge.
 pub(super) struct Resolvent {
@@ -251,11 +255,15 @@ impl Field<'_, '_> {
                 }
             }
         }
+        let weight =
+            |i: usize, j: usize| (resolvents[i].coefficient * resolvents[j].coefficient).norm();
+        let heaviest = (0..n).map(|i| weight(i, i)).fold(0.0, f64::max);
         let parts: Result<Vec<(DMatrix<f64>, Form)>, StatisticsError> = tasks
             .par_iter()
             .map(|&(i, j, conjugate)| {
                 let (a, b) = (&resolvents[i], resolvents[j].conjugate_if(conjugate));
-                let (found, values) = self.pair(a, &b, outputs, &noise)?;
+                let allowed = (COVARIANCE_TOLERANCE * heaviest / weight(i, j)).min(LOOSEST);
+                let (found, values) = self.pair(a, &b, outputs, &noise, allowed)?;
                 let coefficient = a.coefficient * b.coefficient;
                 let part = found.map(|v| 2.0 * (v * coefficient).re);
                 let part = match same && i != j {
@@ -287,6 +295,7 @@ impl Field<'_, '_> {
         b: &Resolvent,
         (i, j): (usize, usize),
         noise: &[f64],
+        allowed: f64,
     ) -> Result<(ComplexMatrix, Vec<Complex64>), StatisticsError> {
         let share: Vec<Complex64> = a.share.iter().zip(&b.share).map(|(a, b)| a * b).collect();
         let filtered = |form: &[Complex64]| -> ComplexMatrix {
@@ -324,16 +333,17 @@ impl Field<'_, '_> {
         let scale = source
             .iter()
             .fold(f64::MIN_POSITIVE, |m, v| m.max(v.norm()));
-        self.recursion(&fixed, filtered, &share, scale)
+        self.recursion(&fixed, filtered, &share, (scale, allowed))
     }
 
-    /// C = fixed + filtered(z^T C z) with its form at the nodes, by accelerated iteration on that.
+    /// C = fixed + filtered(z^T C z) with its form at the nodes, by accelerated iteration on that until it changes by less than
+    /// `allowed`, relative to its largest value and `scale`.
     fn recursion(
         &self,
         fixed: &ComplexMatrix,
         filtered: impl Fn(&[Complex64]) -> ComplexMatrix,
         share: &[Complex64],
-        scale: f64,
+        (scale, allowed): (f64, f64),
     ) -> Result<(ComplexMatrix, Vec<Complex64>), StatisticsError> {
         let weights = self.measure.weights();
         let emphasis = weights.iter().zip(share).map(|(w, s)| w * s.norm());
@@ -348,7 +358,7 @@ impl Field<'_, '_> {
             if !change.is_finite() {
                 return Err(StatisticsError::NotFinite);
             }
-            if change <= TOLERANCE {
+            if change <= allowed {
                 return Ok((covariance, image));
             }
             form = interleaved(&anderson.next(&flat(&form), &flat(&image)));
@@ -357,7 +367,7 @@ impl Field<'_, '_> {
             what: "covariance at complex ridges",
             iterations: MAX_ITERATIONS,
             change,
-            allowed: TOLERANCE,
+            allowed,
         })
     }
 

@@ -1,6 +1,8 @@
 //! Population averages in D >= 2 (derivations/16-more-dimensions.md): Gauss-Legendre panels in time; in space a grid per
 //! time in the plane, scattered points in more dimensions.
 
+use std::ops::Range;
+
 use faer::{Accum, MatRef, Par};
 use nalgebra::{DMatrix, DVector};
 use rand::Rng;
@@ -11,7 +13,7 @@ use super::points::{Grid, Points, expected, fits_grid, scattered};
 use super::{Attainable, Panel, add_products, over_panels, sliced, time_features, time_panels};
 use crate::family::Linear;
 use crate::family::features::dot;
-use crate::numerics::linalg::{view, view_mut};
+use crate::numerics::linalg::{multiply, view, view_mut};
 use crate::numerics::pairs;
 use crate::numerics::panels::Rule;
 use crate::problem::{CloudPosterior, Objective, Problem, Regression, Training};
@@ -188,7 +190,7 @@ impl<'a> SpacePopulation<'a> {
     }
 
     /// The nodes of a panel.
-    pub fn nodes_of(&self, panel: &Panel) -> std::ops::Range<usize> {
+    pub fn nodes_of(&self, panel: &Panel) -> Range<usize> {
         let last = &self.slices[panel.slices.end - 1];
         self.slices[panel.slices.start].first..last.first + last.weight.len()
     }
@@ -225,11 +227,19 @@ impl<'a> SpacePopulation<'a> {
 
     /// Node values computed slice by slice at the points; zero where features vanish.
     fn by_slice(&self, f: impl Fn(usize, &Slice, &mut [f64]) + Sync) -> Vec<f64> {
-        let parts: Vec<Vec<f64>> = self
-            .slices
-            .par_iter()
-            .enumerate()
-            .map(|(i, slice)| {
+        self.in_slices(0..self.slices.len(), f)
+    }
+
+    /// The same of some slices.
+    fn in_slices(
+        &self,
+        range: Range<usize>,
+        f: impl Fn(usize, &Slice, &mut [f64]) + Sync,
+    ) -> Vec<f64> {
+        let parts: Vec<Vec<f64>> = range
+            .into_par_iter()
+            .map(|i| {
+                let slice = &self.slices[i];
                 let mut out = vec![0.0; slice.weight.len()];
                 let points = slice.points.len();
                 if points > 0 {
@@ -287,7 +297,7 @@ impl<'a> SpacePopulation<'a> {
     }
 
     /// Products of all pairs of features of time, one column per slice.
-    fn time_pairs(&self, slices: std::ops::Range<usize>) -> DMatrix<f64> {
+    fn time_pairs(&self, slices: Range<usize>) -> DMatrix<f64> {
         pair_products(&self.time.columns_range(slices).into_owned())
     }
 
@@ -348,7 +358,7 @@ impl<'a> SpacePopulation<'a> {
     }
 
     /// As [`super::Population::responsibilities`].
-    pub(super) fn responsibilities(&self, nodes: std::ops::Range<usize>) -> DMatrix<f64> {
+    pub(super) fn responsibilities(&self, nodes: Range<usize>) -> DMatrix<f64> {
         let (dim, components) = (self.problem.dim(), self.problem.data.components().len());
         let mut out = DMatrix::zeros(components, nodes.len());
         let mut start = nodes.start;
@@ -425,15 +435,22 @@ impl Measure for SpacePopulation<'_> {
                 )] += v;
             }
         }
-        self.by_slice(|i, slice, out| {
-            let pairs = self.time_pairs(i..i + 1);
-            let contracted = crate::numerics::linalg::multiply(view(&form), view(&pairs));
-            self.contraction
-                .quadratic(&slice.points, contracted.as_slice(), out);
-            for o in out {
-                *o *= slice.root * slice.root;
-            }
-        })
+        let all = self.slices.len();
+        let mut values = Vec::with_capacity(self.nodes());
+        for first in (0..all).step_by(SLICES) {
+            let range = first..(first + SLICES).min(all);
+            let pairs = self.time_pairs(range.clone());
+            let contracted = multiply(view(&form), view(&pairs));
+            values.extend(self.in_slices(range, |i, slice, out| {
+                let form = contracted.column(i - first);
+                self.contraction
+                    .quadratic(&slice.points, form.as_slice(), out);
+                for o in out {
+                    *o *= slice.root * slice.root;
+                }
+            }));
+        }
+        values
     }
 
     fn project(&self, direction: &[f64]) -> Vec<f64> {
