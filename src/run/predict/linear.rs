@@ -633,7 +633,7 @@ fn describe_expansion(
 fn warn_if_coarse(change: f64, set: &mut PredictionSet) {
     if change > COARSE {
         set.warnings.push(format!(
-            "the last refinement of the quadrature still changed the weights' statistics by {:.1} %",
+            "the last refinement of the quadrature still changed the trained functions' mean or variance by {:.1} %",
             100.0 * change
         ));
     }
