@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use std::f64::consts::{PI, TAU};
 use std::time::Instant;
 use vkernel::family::features::{
-    Factor, FeatureSet, Features, Gaussian, Polynomial, SpaceFeatures,
+    Factor, FeatureSet, Features, Gaussian, Joint, Polynomial, SpaceFeatures,
 };
 use vkernel::family::{Linear, SampleRows};
 use vkernel::monte_carlo::{Trainer, model_rng};
@@ -665,6 +665,80 @@ fn against_trained(
             assert!((ratio - 1.0).abs() <= 5.0 * error + 0.05, "{ratio} {error}");
         }
     }
+}
+
+/// What the last refinement changed of the trained functions, by fresh samples of the training distribution.
+#[test]
+fn d16_10_change_of_functions_over_fresh_samples() {
+    const BATCHES: u64 = 40;
+    const SAMPLES: usize = 1000;
+    let data = Data::full_mixture(
+        &[vec![0.5, -0.2, 0.3], vec![-0.4, 0.6, 0.0]],
+        &[vec![vec![0.0; 3]; 3], vec![vec![0.0; 3]; 3]],
+        Some(&[0.6, 0.4]),
+    )
+    .unwrap();
+    let problem = problem(data, VP, 0.05, 1.0);
+    let waves = Joint::random_fourier(3, 40, 0.8, &mut stream(1, 0));
+    let family = Linear {
+        features: Features {
+            space: SpaceFeatures::Joint(waves),
+            time: polynomial(2, 0.05, 1.0),
+        },
+        predicts: Prediction::Denoiser,
+    };
+    let protocol = training(400, 0.1);
+    let theory = equivalent(&problem, &family, &protocol).unwrap();
+    let (now, before) = (&theory.weights, &theory.coarser);
+    let (shift, difference) = (
+        &now.mean - &before.mean,
+        &now.covariance - &before.covariance,
+    );
+    let f = family.features.len();
+    // Sums of f^2, (change of f)^2, Var f and |change of Var f|, of every batch.
+    let sums: Vec<[f64; 4]> = (0..BATCHES)
+        .into_par_iter()
+        .map(|batch| {
+            let mut rng = stream(2, batch);
+            let mut rows = SampleRows::new(&problem, &family, &protocol);
+            let (mut z, mut sums) = (DVector::zeros(f), [0.0; 4]);
+            for _ in 0..SAMPLES {
+                rows.draw(&mut rng, z.as_mut_slice());
+                for o in 0..problem.dim() {
+                    let own = o * f;
+                    let form = |c: &DMatrix<f64>| z.dot(&(c.view((own, own), (f, f)) * &z));
+                    sums[0] += now.mean.rows(own, f).dot(&z).powi(2);
+                    sums[1] += shift.rows(own, f).dot(&z).powi(2);
+                    sums[2] += form(&now.covariance);
+                    sums[3] += form(&difference).abs();
+                }
+            }
+            sums
+        })
+        .collect();
+    let change = |left_out: Option<usize>| {
+        let mut all = [0.0; 4];
+        for (i, sums) in sums.iter().enumerate() {
+            if left_out != Some(i) {
+                for (a, s) in all.iter_mut().zip(sums) {
+                    *a += s;
+                }
+            }
+        }
+        (all[1] / (all[0] + all[2])).sqrt().max(all[3] / all[2])
+    };
+    // The jackknife's standard error.
+    let (n, sampled) = (BATCHES as f64, change(None));
+    let squares = (0..sums.len()).map(|i| (change(Some(i)) - sampled).powi(2));
+    let error = ((n - 1.0) / n * squares.sum::<f64>()).sqrt();
+    let found = theory.refinement.change;
+    println!("change {found:.3e}, by samples {sampled:.3e} +- {error:.1e}");
+    assert!(error <= 0.05 * sampled, "{error}");
+    // The nodes' own error is about the change itself.
+    assert!(
+        (found / sampled - 1.0).abs() <= 5.0 * error / sampled + found,
+        "{found} {sampled}"
+    );
 }
 
 /// Largest resident memory of this process so far, MiB.
