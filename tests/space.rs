@@ -167,15 +167,24 @@ fn spaces() -> Vec<(&'static str, SpaceFeatures)> {
     ]
 }
 
+/// So many coordinates, uniform over a length about the origin.
+fn cloud(count: usize, length: f64, rng: &mut ChaCha8Rng) -> Vec<f64> {
+    let uniform = |_| length * rng.random::<f64>() - 0.5 * length;
+    (0..count).map(uniform).collect()
+}
+
+/// Point k of n.
+fn point_of(x: &[f64], n: usize, k: usize) -> Vec<f64> {
+    x.iter().skip(k).step_by(n).copied().collect()
+}
+
 #[test]
 fn contraction_is_the_plain_sum() {
     let mut rng = rng(2);
     for (name, space) in spaces() {
         let (dim, features) = (space.dim(), space.len());
         let n = 3 * 97;
-        let mut x: Vec<f64> = (0..dim * n)
-            .map(|_| 4.0 * rng.random::<f64>() - 2.0)
-            .collect();
+        let mut x = cloud(dim * n, 4.0, &mut rng);
         // Far outside, where everything vanishes or goes on.
         for (k, far) in [3.0, 8.0, 20.0, 1e3, -1e3].into_iter().enumerate() {
             x[7 * k] = far;
@@ -188,7 +197,7 @@ fn contraction_is_the_plain_sum() {
         let mut phi = vec![0.0; features];
         let mut worst = 0.0_f64;
         for k in 0..n {
-            let point: Vec<f64> = (0..dim).map(|i| x[i * n + k]).collect();
+            let point = point_of(&x, n, k);
             space.values(&point, &mut phi);
             for (o, w) in weights.chunks_exact(features).enumerate() {
                 let plain: f64 = w.iter().zip(&phi).map(|(w, p)| w * p).sum();
@@ -215,16 +224,14 @@ fn contraction_does_not_depend_on_the_block() {
     let mut rng = rng(3);
     for (name, space) in spaces() {
         let (dim, features, n) = (space.dim(), space.len(), 211);
-        let x: Vec<f64> = (0..dim * n)
-            .map(|_| 5.0 * rng.random::<f64>() - 2.5)
-            .collect();
+        let x = cloud(dim * n, 5.0, &mut rng);
         let weights: Vec<f64> = (0..2 * features)
             .map(|_| rng.sample(StandardNormal))
             .collect();
         let mut all = vec![0.0; 2 * n];
         space.contract(&weights, &x, &mut all);
         for k in 0..n {
-            let point: Vec<f64> = (0..dim).map(|i| x[i * n + k]).collect();
+            let point = point_of(&x, n, k);
             let mut alone = [0.0; 2];
             space.contract(&weights, &point, &mut alone);
             assert_eq!(
@@ -249,14 +256,12 @@ fn values_at_many_points_are_those_at_each() {
     let mut rng = rng(4);
     for (name, space) in spaces() {
         let (dim, features, n) = (space.dim(), space.len(), 211);
-        let x: Vec<f64> = (0..dim * n)
-            .map(|_| 5.0 * rng.random::<f64>() - 2.5)
-            .collect();
+        let x = cloud(dim * n, 5.0, &mut rng);
         let mut all = vec![f64::NAN; features * n];
         space.values_at(&x, &mut all);
         let (mut phi, mut alone) = (vec![0.0; features], vec![0.0; features]);
         for (k, at) in all.chunks_exact(features).enumerate() {
-            let point: Vec<f64> = (0..dim).map(|i| x[i * n + k]).collect();
+            let point = point_of(&x, n, k);
             space.values(&point, &mut phi);
             space.values_at(&point, &mut alone);
             for ((a, b), c) in at.iter().zip(&phi).zip(&alone) {

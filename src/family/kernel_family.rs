@@ -63,6 +63,11 @@ impl KernelFamily {
         })
     }
 
+    /// The factor of the initial function's covariance, F x r', where that is random.
+    pub fn initial_factor(&self) -> Option<&DMatrix<f64>> {
+        self.initial.as_ref().map(|(_, factor)| factor)
+    }
+
     /// The ridge that machines are trained with, and their statistics taken at: that of `training`, or where it is smaller the jitter
     /// that rounding asks for (D22.15).
     pub fn ridge(&self, problem: &Problem, training: &Training) -> f64 {

@@ -236,7 +236,7 @@ impl<'a> KernelTrainer<'a> {
 
     /// Weights of a random initial function.
     fn initial<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<Vec<f64>> {
-        let (_, factor) = self.family.initial.as_ref()?;
+        let factor = self.family.initial_factor()?;
         let outputs = 0..self.problem.dim();
         let weights = outputs.flat_map(|_| {
             let eta = DVector::from_fn(factor.ncols(), |_, _| rng.sample(StandardNormal));

@@ -117,7 +117,7 @@ fn flow_level(
         },
         samples: training.samples as f64,
     };
-    let initial = family.initial.as_ref().map(|(_, factor)| factor);
+    let initial = family.initial_factor();
     let resolvents = field.resolvents(time, initial)?;
     let outputs = population.outputs();
     let mut mean = DMatrix::zeros(modes.rates.len(), outputs);
@@ -205,7 +205,7 @@ impl<'a> FlowEquivalent<'a> {
 
     /// The factor of the initial function's covariance, where the family has one.
     pub(super) fn initial(&self) -> Option<&'a DMatrix<f64>> {
-        self.family.initial.as_ref().map(|(_, factor)| factor)
+        self.family.initial_factor()
     }
 
     /// Draws an initial function.

@@ -20,8 +20,9 @@ const MAX_ITERATIONS: usize = 200;
 /// Largest change of ln(1 + delta).
 const TOLERANCE: f64 = 1e-7;
 /// Largest change of a covariance's form at the nodes, relative to its largest value with the residuals: of the pair of ridges that
-/// weighs most in the filter, more of the others in inverse proportion, up to the last.
+/// weighs most in the filter, more of the others in inverse proportion.
 const COVARIANCE_TOLERANCE: f64 = 1e-6;
+/// The same of a pair that hardly weighs: layers draw the residuals of every ridge.
 const LOOSEST: f64 = 1e-3;
 
 /// The equivalent of ridge regression at one complex ridge.

@@ -212,7 +212,7 @@ fn accumulate(
 /// The covariance of the initial function's weights as they are left at the end, F x F:
 /// w(tau) = w(0) - L U diag(gain) U^T L^T Sigma w(0).
 fn initial(family: &KernelFamily, modes: &Modes, sigma: &DMatrix<f64>) -> Option<DMatrix<f64>> {
-    let (_, start) = family.initial.as_ref()?;
+    let start = family.initial_factor()?;
     let mut seen = modes
         .directions
         .tr_mul(&linalg::multiply(linalg::view(sigma), linalg::view(start)));

@@ -89,10 +89,9 @@ fn change_of_functions(
     now: &WeightStatistics,
     before: &WeightStatistics,
 ) -> f64 {
-    let (f, probabilities) = (population.features(), population.weights());
-    let mean_of = |values: &[f64], of: fn(f64) -> f64| -> f64 {
-        let terms = probabilities.iter().zip(values);
-        terms.map(|(p, v)| p * of(*v)).sum()
+    let f = population.features();
+    let mean_of = |values: Vec<f64>, of: fn(f64) -> f64| {
+        population.mean(&values.into_iter().map(of).collect::<Vec<f64>>())
     };
     let shift = &now.mean - &before.mean;
     let difference = &now.covariance - &before.covariance;
@@ -101,13 +100,10 @@ fn change_of_functions(
         let own = output * f;
         let block = |covariance: &DMatrix<f64>| covariance.view((own, own), (f, f)).into_owned();
         let square = |v: f64| v * v;
-        sizes += mean_of(
-            &population.project(now.mean.rows(own, f).as_slice()),
-            square,
-        );
-        shifts += mean_of(&population.project(shift.rows(own, f).as_slice()), square);
-        variances += mean_of(&population.quadratic(&block(&now.covariance)), f64::abs);
-        changes += mean_of(&population.quadratic(&block(&difference)), f64::abs);
+        sizes += mean_of(population.project(now.mean.rows(own, f).as_slice()), square);
+        shifts += mean_of(population.project(shift.rows(own, f).as_slice()), square);
+        variances += mean_of(population.quadratic(&block(&now.covariance)), f64::abs);
+        changes += mean_of(population.quadratic(&block(&difference)), f64::abs);
     }
     let ratio = |change: f64, size: f64| change / size.max(f64::MIN_POSITIVE);
     let mean = ratio(shifts, sizes + variances).sqrt();
