@@ -242,15 +242,21 @@ fn hold_runaways(x: &mut [f64], error: &[f64], widest: f64, tolerance: f64) -> b
 
 /// Holds runaway trajectories at a far position; NaN is an error where it arises.
 fn contain(x: &mut [f64], time: f64) -> Result<(), SamplerError> {
+    match hold(x) {
+        true => Ok(()),
+        false => Err(SamplerError::NotFinite { time }),
+    }
+}
+
+/// Holds runaway positions, also those between the stages of a step, where a polynomial's value at one would overflow at the next.
+/// Are all of them numbers?
+fn hold(x: &mut [f64]) -> bool {
     // Nearly always all is well, and then this is one pass without branches.
     if x.iter().fold(true, |well, x| well & (x.abs() <= FAR)) {
-        return Ok(());
+        return true;
     }
-    for x in x {
-        if x.is_nan() {
-            return Err(SamplerError::NotFinite { time });
-        }
+    for x in x.iter_mut() {
         *x = x.clamp(-FAR, FAR);
     }
-    Ok(())
+    !x.iter().any(|x| x.is_nan())
 }

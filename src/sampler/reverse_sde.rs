@@ -4,7 +4,7 @@
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 
-use super::{SamplerError, contain};
+use super::{SamplerError, contain, hold};
 use crate::experiment::Scheme;
 use crate::family::Denoiser;
 use crate::problem::Diffusion;
@@ -80,6 +80,7 @@ impl NoisyStep {
                     slope[i] = a * x[i] + b * denoised[i];
                     ahead[i] = x[i] + h * slope[i] + noise * normals[i];
                 }
+                hold(ahead);
                 model.denoise(s, ahead, denoised);
                 for i in 0..n {
                     let end = a_end * ahead[i] + b_end * denoised[i];

@@ -1,5 +1,6 @@
 //! One step of the probability-flow ODE dx/dt = -(a x + b Dn(x,t)), Dn the denoiser.
 
+use super::hold;
 use crate::experiment::Scheme;
 use crate::family::Denoiser;
 use crate::problem::Diffusion;
@@ -193,6 +194,7 @@ impl Step {
                             *p += h * a * k;
                         }
                     }
+                    hold(position);
                     let slope = &mut slopes[i * n..(i + 1) * n];
                     model.denoise(stage.t, position, slope);
                     for (k, p) in slope.iter_mut().zip(position.iter()) {

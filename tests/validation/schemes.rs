@@ -1,9 +1,9 @@
 //! Order of convergence of every scheme, measured.
 
 use vkernel::experiment::{Scheme, Spacing};
-use vkernel::family::ExactDenoiser;
+use vkernel::family::{Denoiser, ExactDenoiser};
 use vkernel::problem::Problem;
-use vkernel::sampler::{Step, time_grid};
+use vkernel::sampler::{PfOde, Step, reverse_sde, time_grid};
 
 use super::closed_forms::push;
 use super::common::*;
@@ -185,6 +185,51 @@ fn time_grids() {
             assert!(w[1] < w[0]);
             // Rounding of t, amplified where the transform is steep (uniform steps near t_min).
             close(f(w[1]) - f(w[0]), step, step, 1e-10, "spacing");
+        }
+    }
+}
+
+/// A polynomial with terms of both signs, as learned ones are: at 1e9 it is of size 1e63, at 1e63 it is a difference of infinities.
+struct Polynomial;
+
+impl Denoiser for Polynomial {
+    fn denoise(&self, _: f64, x: &[f64], denoised: &mut [f64]) {
+        for (d, x) in denoised.iter_mut().zip(x) {
+            *d = 1e3 * (x.powi(7) - x.powi(6) + x);
+        }
+    }
+
+    fn denoise_with_slope(&self, t: f64, x: &[f64], denoised: &mut [f64], slope: &mut [f64]) {
+        self.denoise(t, x, denoised);
+        for (s, x) in slope.iter_mut().zip(x) {
+            *s = 1e3 * (7.0 * x.powi(6) - 6.0 * x.powi(5) + 1.0);
+        }
+    }
+}
+
+/// Trajectories that run away are held far off, between the stages of a step too.
+#[test]
+fn runaways_are_held() {
+    for (scheme, _) in ORDERS {
+        for index in 0..PROCESSES.len() {
+            let (problem, starts) = two_components(index);
+            let held = |what: &str, x: &[f64]| {
+                assert!(
+                    x.iter().all(|x| x.abs() <= 1e9) && x.iter().any(|x| x.abs() == 1e9),
+                    "{what} {scheme:?} {index}: {x:?}"
+                );
+            };
+            let mut x = starts.map(|x| 10.0 * x);
+            let flow = PfOde::new(&problem, &options(scheme, 20, 1e-6));
+            flow.flow(&Polynomial, &mut x).unwrap();
+            held("flow", &x);
+            let mut x = starts.map(|x| 10.0 * x);
+            // With noise `flow` cannot start at t = 1.
+            let times = time_grid(Spacing::Log, 0.99 * problem.t_max, problem.t_min, 20);
+            let diffusion = &problem.diffusion;
+            let rng = &mut rng(7);
+            reverse_sde(&Polynomial, diffusion, scheme, &times, 1.0, &mut x, rng).unwrap();
+            held("reverse SDE", &x);
         }
     }
 }
