@@ -7,6 +7,7 @@
 mod action;
 mod approximations;
 mod document;
+mod kernel;
 mod latex;
 mod model;
 mod process;
@@ -32,13 +33,9 @@ pub enum DeriveError {
     #[error("data with D = {dim}; the formulas are written for D = 1")]
     Dimension { dim: usize },
     #[error(
-        "models of low rank; the formulas are written for naive models and for those linear in given features"
+        "models of low rank; the formulas are written for naive models, for those linear in given features, for kernels and networks"
     )]
     LowRank,
-    #[error(
-        "a kernel family; the formulas are written for naive models and for those linear in given features"
-    )]
-    Kernel,
 }
 
 /// Everything that is derived for one case of a spec, counted from 0.
@@ -74,9 +71,6 @@ pub fn derive(experiment: &Experiment) -> Result<Derivation, DeriveError> {
     let dim = experiment.problem.dim();
     if dim != 1 {
         return Err(DeriveError::Dimension { dim });
-    }
-    if experiment.family.kernel().is_some() {
-        return Err(DeriveError::Kernel);
     }
     if let Family::LowRank(_) = experiment.family {
         return Err(DeriveError::LowRank);

@@ -1,6 +1,7 @@
 //! Features, the law of the trained weights, and the V-kernel they make (theory T5, T9 to T14, T19).
 
 use super::document::{List, Part, Section, n, s};
+use super::kernel;
 use super::process::ProcessForms;
 use crate::experiment::{Experiment, StatisticsKind};
 use crate::family::features::{Factor, FeatureSet};
@@ -16,22 +17,28 @@ pub(super) fn sections(experiment: &Experiment, process: &ProcessForms) -> Vec<S
             v_kernel(linear, process),
         ],
         (Family::Linear(linear), None) => vec![model(linear, process), v_kernel(linear, process)],
-        (Family::Kernel(_) | Family::Network(_) | Family::LowRank(_), _) => Vec::new(), // refused: no given features
+        (Family::Kernel(family), _) => kernel::sections(experiment, family, process),
+        (Family::Network(family), _) => kernel::sections(experiment, &family.limit, process),
+        (Family::LowRank(_), _) => Vec::new(), // refused: no given features
         (Family::Naive(naive), _) => vec![naive_v_kernel(*naive)],
     }
 }
 
-fn model(linear: &Linear, process: &ProcessForms) -> Section {
-    let meaning = match linear.predicts {
+pub(super) fn meaning(predicts: Prediction) -> &'static str {
+    match predicts {
         Prediction::Denoiser => "the denoiser E[x_0 | x, t]",
         Prediction::Score => "the score",
         Prediction::Noise => "the noise E[xi | x, t]",
-    };
+    }
+}
+
+fn model(linear: &Linear, process: &ProcessForms) -> Section {
     let (p, q) = process.regression(linear.predicts);
     let features = &linear.features;
     let mut parts = vec![
         Part::text(format!(
-            "The model is linear in its weights and predicts {meaning}; its regression target is affine in the clean point."
+            "The model is linear in its weights and predicts {}; its regression target is affine in the clean point.",
+            meaning(linear.predicts)
         )),
         Part::formula(
             "f(x, t) = sum_i W_i phi_i(x, t), y = p x_0 + q x",
@@ -108,7 +115,7 @@ fn feature_set(set: &FeatureSet, variable: &str) -> Vec<Expr> {
             .iter()
             .map(|f| f.substitute("x1", &s("x")))
             .collect(),
-        FeatureSet::Chebyshev(_) => Vec::new(), // of a kernel's expansion, refused before
+        FeatureSet::Chebyshev(_) => Vec::new(), // of a kernel's expansion, which is not written out
     }
 }
 
@@ -168,7 +175,7 @@ fn weights(experiment: &Experiment, training: &Training, predicts: Prediction) -
     }
 }
 
-fn weight(training: &Training, predicts: Prediction) -> Expr {
+pub(super) fn weight(training: &Training, predicts: Prediction) -> Expr {
     let snr = || s("alpha").pow(2.0) / s("sigma").pow(2.0);
     match &training.weighting {
         Weighting::Uniform => n(1.0),
@@ -179,7 +186,7 @@ fn weight(training: &Training, predicts: Prediction) -> Expr {
     }
 }
 
-fn law(kind: StatisticsKind) -> Vec<Part> {
+pub(super) fn law(kind: StatisticsKind) -> Vec<Part> {
     let sandwich = [
         Part::text("Many more samples than features (T11); r is the residual u - Wbar z."),
         Part::formula(

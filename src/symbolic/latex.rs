@@ -3,9 +3,9 @@
 use super::print::{Binding, fraction, number, signed_sum};
 use super::{Constant, Expr, Function};
 
-const GREEK: [&str; 22] = [
+const GREEK: [&str; 23] = [
     "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa",
-    "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega",
+    "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega", "Theta",
 ];
 
 impl Expr {

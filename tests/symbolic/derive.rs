@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use vkernel::derive::{DeriveError, Part, derive, derive_case};
 use vkernel::experiment::{Experiment, Process};
+use vkernel::family::kernel::Kernel;
 use vkernel::family::{Denoiser, Family};
 use vkernel::problem::Triple;
 use vkernel::sampler::{Step, reverse_sde};
@@ -25,8 +26,7 @@ fn shipped() -> Vec<PathBuf> {
     let on_the_line = |path: &PathBuf| {
         let spec = vkernel::spec::load(path, &[], None).unwrap_or_else(|e| panic!("{e}"));
         let experiment = &spec.cases[0].experiment;
-        let kernel = experiment.family.kernel().is_some();
-        spec.cases[0].has_model && experiment.problem.dim() == 1 && !kernel
+        spec.cases[0].has_model && experiment.problem.dim() == 1
     };
     let mut files = all_shipped();
     files.retain(on_the_line);
@@ -91,15 +91,27 @@ fn probes(experiment: &Experiment, weights: Option<&WeightStatistics>, count: us
             problem.sample_at_time(&mut rng, &mut triple);
             let x = triple.x[0];
             let y = middle + 1.5 * (2.0 * rng.random::<f64>() - 1.0);
-            let v = match &kernel {
-                Some(k) => {
+            let mut expected = expected(experiment, x, t, s);
+            let v = match (&kernel, experiment.family.kernel()) {
+                (Some(k), _) => {
                     let scale = (k.value((x, t), (x, t)) * k.value((y, s), (y, s))).sqrt();
                     (k.value((x, t), (y, s)), scale)
                 }
-                None => white(experiment, x, t),
+                (None, Some(family)) => {
+                    let k = between(&family.kernel, (x, t), (y, s));
+                    expected.push(("K", k.0, k.1));
+                    if let Some((first, _)) = &family.initial {
+                        let (value, scale) = between(first, (x, t), (y, s));
+                        expected.push(("K_0", value, scale));
+                    }
+                    let drift = |t| family.linear.predicts.drift(&problem.diffusion, t).1;
+                    let b = drift(t) * drift(s);
+                    (b * k.0, b * k.1)
+                }
+                (None, None) => white(experiment, x, t),
             };
             Probe {
-                expected: expected(experiment, x, t, s),
+                expected,
                 x,
                 t,
                 y,
@@ -108,6 +120,14 @@ fn probes(experiment: &Experiment, weights: Option<&WeightStatistics>, count: us
             }
         })
         .collect()
+}
+
+/// A kernel between two points, and the geometric mean of what it is at each.
+fn between(kernel: &Kernel, (x, t): (f64, f64), (y, s): (f64, f64)) -> (f64, f64) {
+    let points = kernel.points(&[x, y], &[t, s]);
+    let mut gram = [0.0; 4];
+    kernel.gram(&points, &mut gram);
+    (gram[1], (gram[0] * gram[3]).sqrt())
 }
 
 /// The naive family's V: the strength of its white noise.
@@ -145,7 +165,7 @@ fn expected(experiment: &Experiment, x: f64, t: f64, s: f64) -> Vec<(&'static st
         ("score", score, score.abs() + 1.0 / d.sigma(t)),
         ("C", covariance, covariance + 1e-12 / d.sigma2(t)),
     ];
-    if let (Family::Linear(l), Some(training)) = (&experiment.family, &experiment.training) {
+    if let (Some(l), Some(training)) = (experiment.family.linear(), &experiment.training) {
         let (a, b) = l.predicts.drift(d, t);
         let lambda = training.lambda(problem, l.predicts, t);
         let scale = a.abs() + d.denoiser_drift(t).0.abs();
@@ -182,10 +202,11 @@ struct Script {
 
 impl Script {
     /// Evaluates `name = expression` and `name = [` expressions `]` line by line; everything else is Python.
-    fn evaluate(script: &str, x: f64, t: f64, s: f64) -> Self {
+    fn evaluate(script: &str, (x, t): (f64, f64), (y, s): (f64, f64)) -> Self {
+        let points = [("x", x), ("t", t), ("y", y), ("s", s)];
         let mut read = Self {
             lists: HashMap::new(),
-            values: HashMap::from([("x".into(), x), ("t".into(), t), ("s".into(), s)]),
+            values: points.map(|(name, value)| (name.into(), value)).into(),
         };
         let mut list: Option<(String, Vec<f64>)> = None;
         for line in script
@@ -226,17 +247,15 @@ impl Script {
     }
 }
 
-/// Every closed form in every shipped spec, as printed for SymPy and read back by our own parser.
+/// Every closed form in every one of them, as printed for SymPy and read back by our own parser.
 #[test]
 fn printed_formulas_are_the_code_s_numbers() {
-    for path in shipped() {
-        let place = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let experiment = first_case(&path);
+    for (place, experiment) in experiments() {
         let script = derive(&experiment).unwrap().sympy();
         let weights = covariance(&experiment);
         let written_out = experiment.problem.data.components().len() <= 12;
         for probe in probes(&experiment, weights.as_ref(), 8) {
-            let at = Script::evaluate(&script, probe.x, probe.t, probe.s);
+            let at = Script::evaluate(&script, (probe.x, probe.t), (probe.y, probe.s));
             for &(name, value, scale) in &probe.expected {
                 match at.values.get(name) {
                     Some(found) => agree(&place, name, *found, (value, scale)),
@@ -248,9 +267,16 @@ fn printed_formulas_are_the_code_s_numbers() {
                 }
             }
             match &weights {
+                None if experiment.family.kernel().is_some() => {
+                    let end = Script::evaluate(&script, (probe.y, probe.s), (probe.y, probe.s));
+                    let v = at.values["b"] * end.values["b"] * at.values["K"];
+                    agree(&place, "V", v, probe.v);
+                }
+                // C is not written out either.
+                None if !written_out => assert!(!at.values.contains_key("V"), "{place}"),
                 None => agree(&place, "V", at.values["V"], probe.v),
                 Some(w) => {
-                    let end = Script::evaluate(&script, probe.y, probe.s, probe.s);
+                    let end = Script::evaluate(&script, (probe.y, probe.s), (probe.y, probe.s));
                     let (left, right) = (at.features(), end.features());
                     let form: f64 = (0..left.len())
                         .map(|i| {
@@ -274,29 +300,115 @@ fn printed_formulas_are_the_code_s_numbers() {
 /// Components beyond which the variance is not evaluated by SymPy.
 const MANY: usize = 20;
 
-/// All shipped specs, and one with more components than are written out.
+/// All shipped specs, one with more components than are written out, and kernels of every kind.
 fn experiments() -> Vec<(String, Experiment)> {
     let points: Vec<String> = (0..13)
         .map(|i| format!("[{}]", 0.1 * f64::from(i * i)))
         .collect();
-    let text = format!(
+    let thirteen = format!(
         "[data]\nkind = \"points\"\npoints = [{}]\n[diffusion]\nkind = \"ou\"\n[model]\nkind = \"naive\"\nkappa = 0.1\n",
         points.join(", ")
     );
-    let parsed = vkernel::spec::parse(
-        &text,
-        Format::Toml,
-        "thirteen.toml",
-        Path::new("."),
-        &[],
-        None,
-    );
-    let thirteen = parsed.unwrap().cases.remove(0).experiment;
+    let read = |name: &str, text: &str| {
+        let parsed = vkernel::spec::parse(text, Format::Toml, name, Path::new("."), &[], None);
+        let mut spec = parsed.unwrap_or_else(|e| panic!("{e}"));
+        (name.to_owned(), spec.cases.remove(0).experiment)
+    };
     let shipped = shipped().into_iter().map(|path| {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         (name, first_case(&path))
     });
-    shipped.chain([("thirteen".to_owned(), thirteen)]).collect()
+    let kernels = KERNELS
+        .iter()
+        .map(|(name, model)| read(name, &format!("{ON_THREE_POINTS}[model]\n{model}")));
+    shipped
+        .chain([read("thirteen", &thirteen)])
+        .chain(kernels)
+        .collect()
+}
+
+const ON_THREE_POINTS: &str = "
+diffusion = { kind = \"vp\", t_min = 0.05 }
+training = { samples = 64, time = 3.0 }
+[data]
+kind = \"points\"
+points = [[-1.0], [0.2], [1.0]]
+";
+
+const KERNELS: [(&str, &str); 8] = [
+    (
+        "matern one half times rbf",
+        "kind = \"kernel\"
+         kernels = [{ of = \"x\", kind = \"matern\", order = 0.5, length = 1.5 }, { of = \"t\", kind = \"rbf\", length = 0.7 }]",
+    ),
+    (
+        "a sum",
+        "kind = \"kernel\"
+         combine = \"sum\"
+         kernels = [
+             { of = \"xt\", kind = \"matern\", order = 1.5, length = 1.2, scale = 2.0 },
+             { of = \"x1\", kind = \"matern\", order = 2.5, length = 1.3 },
+             { of = \"xt\", kind = \"rational-quadratic\", length = 1.4, mixture = 0.7, scale = 0.3 },
+         ]",
+    ),
+    (
+        "inner products and ln t",
+        "kind = \"kernel\"
+         time = \"log\"
+         kernels = [{ of = \"x\", kind = \"dot\", offset = 0.5, power = 3 }, { of = \"t\", kind = \"rbf\", length = 2.0 }]",
+    ),
+    (
+        "expressions",
+        "kind = \"kernel\"
+         kernels = [
+             { of = \"xt\", kind = \"expression\", expression = \"exp(-r^2/3)\" },
+             { of = \"xt\", kind = \"expression\", expression = \"(1 + s)^2\" },
+             { of = \"t\", kind = \"expression\", expression = \"exp(-(a - b)^2)\" },
+         ]",
+    ),
+    (
+        "erf and waves of t",
+        "kind = \"ntk\"
+         activation = \"erf\"
+         depth = 2
+         bias_std = 0.3
+         time = \"fourier\"
+         time_count = 2",
+    ),
+    (
+        "gelu",
+        "kind = \"ntk\"
+         activation = \"gelu\"
+         depth = 3
+         bias_std = 0.5",
+    ),
+    (
+        "two networks",
+        "kind = \"kernel\"
+         combine = \"sum\"
+         kernels = [
+             { of = \"xt\", kind = \"nngp\", activation = \"relu\", depth = 3, bias_std = 0.4 },
+             { of = \"xt\", kind = \"ntk\", activation = \"relu\", depth = 1, bias_std = 0.2 },
+         ]",
+    ),
+    (
+        "a network of finite width",
+        "kind = \"mlp\"
+         depth = 1
+         width = 32
+         bias_std = 0.5
+         initial = \"zero\"",
+    ),
+];
+
+/// Of a deep network the recursion is given, not its layers.
+#[test]
+fn deep_networks_are_not_written_out() {
+    let text = format!("{ON_THREE_POINTS}[model]\nkind = \"ntk\"\ndepth = 5\nbias_std = 0.5");
+    let parsed = vkernel::spec::parse(&text, Format::Toml, "deep", Path::new("."), &[], None);
+    let derivation = derive(&parsed.unwrap().cases[0].experiment).unwrap();
+    assert!(derivation.text().contains("Theta_(l+1) = q_(l+1)"));
+    assert!(!derivation.sympy().contains("\nK = ") && !derivation.sympy().contains("K_0 = "));
 }
 
 /// Runs the scripts of all shipped specs in one Python process and compares what they evaluate to.
@@ -366,9 +478,12 @@ for job in json.load(open(sys.argv[1])):
     exec(job['script'], n)
     rows = []
     for x, t, y, s in job['points']:
-        values = {n['x']: x, n['t']: t, n['s']: s}
+        values = {n['x']: x, n['t']: t, n['y']: y, n['s']: s}
         row = {name: n['at'](n[name], values) for name in job['names']}
-        v = n['V'](x, t, y, s, job['C_W']) if job['C_W'] else n['at'](n['V'], values)
+        if callable(n['V']):
+            v = n['V'](x, t, y, s, job['C_W'] or n['kernel'])
+        else:
+            v = n['at'](n['V'], values)
         rows.append({**row, 'V': v})
     answers.append(rows)
 json.dump(answers, sys.stdout)
@@ -435,7 +550,7 @@ fn the_printed_steps_of_the_reverse_sde_are_the_code_s() {
             };
             let normal: f64 = ChaCha8Rng::seed_from_u64(3).sample(rand_distr::StandardNormal);
             let rest = run(0.0, 0.0);
-            let at = Script::evaluate(&script, 0.0, t, s);
+            let at = Script::evaluate(&script, (0.0, t), (0.0, s));
             let place = format!("{scheme}, churn {churn}, {t}");
             agree(&place, "c", at.values["c"], (run(1.0, 0.0) - rest, 1.0));
             agree(&place, "d", at.values["d"], (run(0.0, 1.0) - rest, 1.0));
@@ -537,7 +652,6 @@ fn no_formulas_without_a_model_or_beyond_the_line() {
         let case = &spec.cases[0];
         let expected = match (case.has_model, case.experiment.problem.dim()) {
             (false, _) => DeriveError::NoModel,
-            (true, 1) => DeriveError::Kernel,
             (true, dim) => DeriveError::Dimension { dim },
         };
         assert_eq!(derive_case(&spec, 0).unwrap_err(), expected);
