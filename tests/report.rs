@@ -104,6 +104,7 @@ fn synthetic_case(t_min: f64, samples: u64) -> CaseResult {
     let trust = |level, reason: &str| Trust {
         level,
         reason: reason.to_string(),
+        error: None,
     };
     CaseResult {
         case: BTreeMap::from([

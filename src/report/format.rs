@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::result::RunResult;
 
 /// `value` with `digits` significant digits, in plain notation where that stays short.
-pub(super) fn significant(value: f64, digits: usize) -> String {
+pub(crate) fn significant(value: f64, digits: usize) -> String {
     if value == 0.0 {
         return "0".to_string();
     }

@@ -5,7 +5,7 @@ mod atomic;
 pub mod decomposition;
 mod densities;
 pub mod figure;
-mod format;
+pub(crate) mod format;
 mod grid;
 mod json;
 mod maps;

@@ -249,6 +249,9 @@ impl DensityResult {
 pub struct Trust {
     pub level: TrustLevel,
     pub reason: String,
+    /// Estimated total variation from the density that infinitely many trained models would have, where the theory has an estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<f64>,
 }
 
 /// high | limited | none.

@@ -10,6 +10,7 @@ use crate::experiment::{Experiment, Method};
 use crate::family::network::Parameterisation;
 use crate::family::{Family, NetworkFamily, SubspaceFamily};
 use crate::problem::{LinePosterior, Problem};
+use crate::report::format::significant;
 use crate::report::result::{Trust, TrustLevel};
 use crate::sampler::churned_drift;
 
@@ -60,6 +61,11 @@ pub(super) fn recommend(set: &PredictionSet) -> Option<String> {
     .map(|m| m.name().to_owned())
 }
 
+/// Two digits tell how large an error is.
+fn number(error: f64) -> String {
+    significant(error, 2)
+}
+
 fn grade(value: f64, high: f64, limited: f64) -> TrustLevel {
     if value <= high {
         TrustLevel::High
@@ -75,6 +81,7 @@ fn assess_one(experiment: &Experiment, set: &PredictionSet, method: Method) -> T
         return Trust {
             level: TrustLevel::None,
             reason: "a rival theory, for comparison: it knows nothing of the model".into(),
+            error: None,
         };
     }
     match &experiment.family {
@@ -88,10 +95,12 @@ fn assess_one(experiment: &Experiment, set: &PredictionSet, method: Method) -> T
         Family::Naive(naive) if naive.kappa > 0.0 => Trust {
             level: TrustLevel::None,
             reason: "mean-field leaves the proxy noise out altogether".into(),
+            error: None,
         },
         Family::Naive(_) => Trust {
             level: TrustLevel::High,
             reason: "the exact score has no fluctuations: the push-forward is exact".into(),
+            error: None,
         },
     }
 }
@@ -118,6 +127,7 @@ fn of_networks(family: &NetworkFamily, limit: Trust) -> Trust {
     Trust {
         level: limit.level.min(level),
         reason: format!("{because}; {}", limit.reason),
+        error: None, // that of the limit
     }
 }
 
@@ -127,6 +137,7 @@ fn assess_subspaces(experiment: &Experiment, family: &SubspaceFamily, method: Me
         return Trust {
             level: TrustLevel::Limited,
             reason: "the limit of many samples of data that are no low-rank mixture of the model's ranks: how far one model is from it is not predicted".into(),
+            error: None,
         };
     };
     let predicted = subspaces::predicted(family, &fluctuations);
@@ -145,6 +156,7 @@ fn assess_subspaces(experiment: &Experiment, family: &SubspaceFamily, method: Me
             "probability {} that the points determine the subspaces; predicted mean square of the sines of the principal angles {turned:.3}",
             certain.map_or_else(|| "unknown".to_owned(), |p| format!("{p:.3}")),
         ),
+        error: None,
     }
 }
 
@@ -160,7 +172,10 @@ fn assess_linear(experiment: &Experiment, set: &PredictionSet, method: Method) -
         _ => None,
     };
     let of_effect = |effect: f64| {
-        let because = format!("closure {effect:.3} (the whole effect of the fluctuations)");
+        let because = format!(
+            "closure {} (the whole effect of the fluctuations)",
+            number(effect)
+        );
         error_budget(experiment, set, method, effect, gap, &because)
     };
     let trust = match &set.closure {
@@ -177,7 +192,8 @@ fn assess_linear(experiment: &Experiment, set: &PredictionSet, method: Method) -
             samples,
         }) => {
             let because = format!(
-                "closure {error:.3} with {layer:.1} of {samples} samples in the quenched layer"
+                "closure {} with {layer:.1} of {samples} samples in the quenched layer",
+                number(*error)
             );
             error_budget(experiment, set, method, *error, gap, &because)
         }
@@ -198,6 +214,7 @@ fn assess_linear(experiment: &Experiment, set: &PredictionSet, method: Method) -
                 "fluctuations beyond this method were not computed; {}",
                 trust.reason
             ),
+            ..trust
         },
     }
 }
@@ -206,6 +223,7 @@ fn unknown_effect() -> Trust {
     Trust {
         level: TrustLevel::Limited,
         reason: "the size of the fluctuations was not computed".into(),
+        error: None,
     }
 }
 
@@ -222,6 +240,7 @@ fn without_expansion(refused: f64, measured: bool, trust: Trust) -> Trust {
             100.0 * refused,
             trust.reason
         ),
+        ..trust
     }
 }
 
@@ -231,6 +250,7 @@ fn of_leverage(leverage: f64, budget: Trust) -> Trust {
     Trust {
         level: budget.level.min(grade(leverage, HALF, DECIDING)),
         reason: format!("largest leverage {leverage:.2}; {}", budget.reason),
+        ..budget
     }
 }
 
@@ -243,6 +263,7 @@ fn of_expansion(shift: Option<f64>, trust: Trust) -> Trust {
                 "the kernel's expansion moves trained functions by {shift:.2} of their standard deviation; {}",
                 trust.reason
             ),
+            ..trust
         },
         _ => trust,
     }
@@ -272,10 +293,15 @@ fn of_parts(level: TrustLevel, gap: Option<f64>, because: String) -> Trust {
         None => Trust {
             level,
             reason: because,
+            error: None,
         },
         Some(gap) => Trust {
             level: level.min(grade(gap, HIGH, LIMITED)),
-            reason: format!("total variation {gap:.3} from the full Gaussian field; {because}"),
+            reason: format!(
+                "total variation {} from the full Gaussian field; {because}",
+                number(gap)
+            ),
+            error: None,
         },
     }
 }
@@ -305,16 +331,20 @@ fn error_budget(
             e.noise_floor().mean.tv * (e.members() as f64 / models).sqrt()
         });
     let distance = if gap > 0.0 {
-        format!(", distance {gap:.3} from the Gaussian field")
+        format!(", distance {} from the Gaussian field", number(gap))
     } else {
         String::new()
     };
     Trust {
         level: grade(error, RESOLVED * noise, USELESS),
         reason: format!(
-            "estimated error {error:.3}: {because}, numerics {numerical:.3}{distance}; {} models would be uncertain by {noise:.3}",
-            experiment.monte_carlo.models
+            "estimated error {}: {because}, numerics {}{distance}; {} models would be uncertain by {}",
+            number(error),
+            number(numerical),
+            experiment.monte_carlo.models,
+            number(noise)
         ),
+        error: Some(error),
     }
 }
 
@@ -327,8 +357,10 @@ fn assess_white_saddle(set: &PredictionSet) -> Trust {
     Trust {
         level: grade(error, 0.0, USELESS),
         reason: format!(
-            "estimated error {error:.3}, most of it the distance between the first two orders in the noise"
+            "estimated error {}, most of it the distance between the first two orders in the noise",
+            number(error)
         ),
+        error: Some(error),
     }
 }
 
@@ -350,6 +382,7 @@ fn assess_white_noise(experiment: &Experiment, kappa: f64) -> Trust {
         reason: format!(
             "largest proxy-noise jump of one step is {worst:.2} noise standard deviations; the equation is the limit of small jumps"
         ),
+        error: None,
     }
 }
 
