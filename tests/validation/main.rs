@@ -20,4 +20,5 @@ mod schemes;
 mod statistics;
 mod subspaces;
 mod trained;
+mod unseen;
 mod v_kernel;
