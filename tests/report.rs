@@ -919,6 +919,31 @@ fn densities_in_the_plane_are_heat_maps() {
     keep(&files);
 }
 
+/// A sweep may go from the line to the plane: a page of panels, then a page of heat maps.
+#[test]
+fn a_sweep_of_the_line_and_the_plane() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = [
+        synthetic_case(1e-2, 64),
+        synthetic_case(1e-2, 256),
+        plane_case(0.0),
+        plane_case(0.5),
+    ];
+    write_figures(&run_of(all.to_vec()), dir.path()).unwrap();
+    let svg = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    assert_eq!(svg("sweep.svg").matches("<image ").count(), 0);
+    assert_eq!(svg("sweep-2.svg").matches("<image ").count(), 2 * 3);
+    // One of each has no company: only the others are on a sheet.
+    let alone = tempfile::tempdir().unwrap();
+    write_figures(&run_of(all[..3].to_vec()), alone.path()).unwrap();
+    let files = files_in(alone.path());
+    assert!(files.contains(&"sweep.svg".to_string()), "{files:?}");
+    assert!(!files.contains(&"sweep-2.svg".to_string()), "{files:?}");
+    let pair = tempfile::tempdir().unwrap();
+    write_figures(&run_of(all[1..3].to_vec()), pair.path()).unwrap();
+    assert!(!files_in(pair.path()).contains(&"sweep.svg".to_string()));
+}
+
 /// A case in four dimensions: the main plane, two marginals, a distance and the plane of directions 3 and 4.
 fn projected_case(points: usize) -> CaseResult {
     let mut case = plane_case(0.3);

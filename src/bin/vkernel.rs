@@ -261,11 +261,8 @@ fn execute_job(job: &Job, parts: Parts) -> Result<(), Failure> {
     write_atomic(&written[0], &text).map_err(|e| failed(&e))?;
     written.extend(write_densities(&result, &folder).map_err(|e| failed(&e))?);
     written.extend(write_maps(&result, &folder).map_err(|e| failed(&e))?);
-    written.extend(write_figures(&result, &folder).map_err(|e| failed(&e))?);
-    remove_leftovers(&folder, &written, started);
-    // Last: a kill before this line costs no finished case.
-    checkpoints.clear();
     if !job.quiet {
+        // Before the figures: what was computed is told whatever becomes of them.
         print(&comparison_table(&result))?;
         print_below(&decomposition_table(&result))?;
         print_below(&readout_table(&result))?;
@@ -274,6 +271,12 @@ fn execute_job(job: &Job, parts: Parts) -> Result<(), Failure> {
         for warning in warnings(&result) {
             print(&format!("warning: {warning}\n"))?;
         }
+    }
+    written.extend(write_figures(&result, &folder).map_err(|e| failed(&e))?);
+    remove_leftovers(&folder, &written, started);
+    // Last: a kill before this line costs no finished case.
+    checkpoints.clear();
+    if !job.quiet {
         print(&format!(
             "\n{:.1} s; wrote\n",
             clock.elapsed().as_secs_f64()

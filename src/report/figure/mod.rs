@@ -84,16 +84,32 @@ pub fn titled_case_figure(
 ///
 /// With two swept keys the one of fewer values gives the rows, the other the columns; with one the panels run in lines of
 /// five; with more, the key of most values gives the columns and the combinations of the others the rows. In the plane every
-/// case is a row: predicted, trained, and their difference.
+/// case is a row: predicted, trained, and their difference. Of a sweep with cases of both kinds those on the line come first, those in
+/// the plane on pages of their own; one case alone of its kind has only its own figure.
 ///
 /// # Errors
 /// As [`case_figure`], or fewer than two cases.
 pub fn sweep_figure(result: &RunResult, path_stem: &Path) -> Result<Vec<PathBuf>, FigureError> {
-    let in_plane = result.cases.iter().any(|case| case.edges.len() == 2);
-    let scenes = match in_plane && result.cases.len() > 1 {
-        true => plane::sweep_scenes(result)?,
-        false => sweep::scenes(result)?,
+    let in_plane = |case: &CaseResult| case.edges.len() == 2;
+    let (plane, line): (Vec<&CaseResult>, Vec<&CaseResult>) =
+        result.cases.iter().partition(|case| in_plane(case));
+    if line.is_empty() && plane.len() > 1 {
+        return write_pages(&plane::sweep_scenes(result)?, path_stem);
+    }
+    if plane.is_empty() {
+        return write_pages(&sweep::scenes(result)?, path_stem);
+    }
+    let of = |cases: &[&CaseResult]| RunResult {
+        cases: cases.iter().map(|&case| case.clone()).collect(),
+        ..result.clone()
     };
+    let mut scenes = Vec::new();
+    if line.len() > 1 {
+        scenes.extend(sweep::scenes(&of(&line))?);
+    }
+    if plane.len() > 1 {
+        scenes.extend(plane::sweep_scenes(&of(&plane))?);
+    }
     write_pages(&scenes, path_stem)
 }
 

@@ -11,6 +11,8 @@ use super::scene::{Align, INK, Scene, Text, plain, text_width, upward};
 use crate::report::format::{significant, swept_value, value_order};
 use crate::report::result::{CaseResult, RunResult};
 
+/// The key of cases that have names instead of swept values.
+const NAMED: &str = "case";
 /// Panels in a line when the panels only run on, and the most columns that one swept key may give.
 const WRAP: usize = 5;
 const MOST_COLUMNS: usize = 8;
@@ -62,7 +64,7 @@ pub(super) fn scenes(result: &RunResult) -> Result<Vec<Scene>, FigureError> {
         .collect::<Result<Vec<_>, FigureError>>()?;
     let sheet = Sheet {
         cases: &result.cases,
-        grid: grid(&result.cases),
+        grid: grid(&result.cases)?,
         x: x_range(&curves),
         y_max: curves
             .iter()
@@ -86,7 +88,7 @@ fn x_range(curves: &[Curves]) -> (f64, f64) {
 }
 
 /// Arranges the cases by their swept values.
-fn grid(cases: &[CaseResult]) -> Grid {
+fn grid(cases: &[CaseResult]) -> Result<Grid, FigureError> {
     let values = swept_values(cases.iter().map(|case| &case.case));
     let short = short_names(values.keys().copied());
     // The key of most values gives the columns; among equals the last, as the eye reads.
@@ -96,7 +98,7 @@ fn grid(cases: &[CaseResult]) -> Grid {
         .map(|(key, values)| (*key, values.clone()));
     match column_key {
         Some((key, columns)) if values.len() > 1 && columns.len() <= MOST_COLUMNS => {
-            crossed(cases, key, &columns, &short)
+            Ok(crossed(cases, key, &columns, &short))
         }
         _ => wrapped(cases, &short),
     }
@@ -142,7 +144,11 @@ fn label(case: &CaseResult, keys: &[&str], short: &BTreeMap<String, String>) -> 
     keys.iter()
         .filter_map(|key| {
             let value = case.case.get(*key)?;
-            Some(format!("{} = {}", short.get(*key)?, swept_value(value)))
+            let value = swept_value(value);
+            Some(match *key {
+                NAMED => value,
+                _ => format!("{} = {value}", short.get(*key)?),
+            })
         })
         .collect()
 }
@@ -202,7 +208,8 @@ fn crossed(
     }
 }
 
-fn wrapped(cases: &[CaseResult], short: &BTreeMap<String, String>) -> Grid {
+/// Panels in lines, as many in a line as leave room for what is written over each.
+fn wrapped(cases: &[CaseResult], short: &BTreeMap<String, String>) -> Result<Grid, FigureError> {
     let keys: Vec<&str> = short.keys().map(String::as_str).collect();
     let order = |index: &usize| -> Vec<&Value> {
         keys.iter()
@@ -210,25 +217,43 @@ fn wrapped(cases: &[CaseResult], short: &BTreeMap<String, String>) -> Grid {
             .collect()
     };
     let mut sorted: Vec<usize> = (0..cases.len()).collect();
-    sorted.sort_by(|a, b| {
-        let pairs = order(a).into_iter().zip(order(b));
-        pairs
-            .map(|(a, b)| value_order(a, b))
-            .find(|order| order.is_ne())
-            .unwrap_or(std::cmp::Ordering::Equal)
-    });
-    Grid {
+    // Cases with names of their own stay in the order in which they were written.
+    if !keys.contains(&NAMED) {
+        sorted.sort_by(|a, b| {
+            let pairs = order(a).into_iter().zip(order(b));
+            pairs
+                .map(|(a, b)| value_order(a, b))
+                .find(|order| order.is_ne())
+                .unwrap_or(std::cmp::Ordering::Equal)
+        });
+    }
+    let own_labels: Vec<String> = cases
+        .iter()
+        .map(|case| label(case, &keys, short).join(", "))
+        .collect();
+    let mut widest: f64 = 0.0;
+    for label in &own_labels {
+        widest = widest.max(text_width(label, STRIP)?);
+    }
+    let columns = (1..=WRAP)
+        .rev()
+        .find(|columns| panel_width(*columns) >= widest)
+        .unwrap_or(1);
+    Ok(Grid {
         rows: sorted
-            .chunks(WRAP)
+            .chunks(columns)
             .map(|line| line.iter().copied().map(Some).collect())
             .collect(),
         columns: Vec::new(),
         row_labels: Vec::new(),
-        own_labels: cases
-            .iter()
-            .map(|case| label(case, &keys, short).join(", "))
-            .collect(),
-    }
+        own_labels,
+    })
+}
+
+/// Width of each of so many panels in a line.
+fn panel_width(columns: usize) -> f64 {
+    let inner = PAGE_WIDTH - GAP * (columns as f64 - 1.0);
+    (inner / columns as f64).clamp(NARROWEST, WIDEST)
 }
 
 /// All that the pages of one sweep share.
@@ -245,8 +270,7 @@ impl Sheet<'_> {
     fn page(&self, first: usize) -> Result<Scene, FigureError> {
         let rows = &self.grid.rows[first..self.grid.rows.len().min(first + PAGE)];
         let columns = rows.iter().map(Vec::len).max().unwrap_or(1);
-        let inner = PAGE_WIDTH - GAP * (columns as f64 - 1.0);
-        let width = (inner / columns as f64).clamp(NARROWEST, WIDEST);
+        let width = panel_width(columns);
         let frame = Frame {
             width,
             height: 0.68 * width,
