@@ -50,6 +50,7 @@ const ANCHOR_DRAWS: f64 = 512.0;
 const PROBE_DRAWS: f64 = 64.0;
 const SETTLING_DRAWS: f64 = 128.0;
 const MEAN_DRAWS: f64 = 256.0;
+const MEAN_DRAWS_ON_THE_LINE: f64 = 1024.0;
 /// Trajectories of each of the former two.
 const PROBE: f64 = 256.0;
 /// Starts of the semiclassical expansion in D >= 2.
@@ -408,10 +409,15 @@ fn predict_seconds(
     let (f, p) = (memory.features as f64, memory.samples as f64);
     let space = family.features.space_len() as f64;
     let pass = 4.0 * memory.nodes as f64 * space * space / FLOP_RATE;
+    let flow = flow_nodes(experiment, memory.nodes);
+    let (ridges, modes) = match flow {
+        Some(_) => (FLOW_RIDGES, FLOW_MODES * f),
+        None => (1.0, f),
+    };
     let (passes, factorisations, draw) = match experiment.predict.statistics {
         Some(StatisticsKind::QuenchedLayer) => {
-            let draw = match flow_nodes(experiment, memory.nodes) {
-                Some(nodes) => FlowEquivalent::draw_flops(nodes as f64, 1, FLOW_MODES * f),
+            let draw = match flow {
+                Some(nodes) => FlowEquivalent::draw_flops(nodes as f64, 1, modes),
                 None => LAYER_SHARE * p * f * f + f.powi(3) / 3.0,
             };
             (PASSES, PASSES + 20.0 * LAYERS, draw)
@@ -419,6 +425,8 @@ fn predict_seconds(
         Some(StatisticsKind::Equivalent) => (PASSES, PASSES, 2.0 * f * f),
         _ => (10.0, 10.0, 2.0 * f * f),
     };
+    let layered = experiment.predict.statistics == Some(StatisticsKind::QuenchedLayer);
+    let mean = if layered { MEAN_DRAWS_ON_THE_LINE } else { 0.0 };
     let draws = experiment.predict.draws as f64;
     let saddles = if experiment.predict.methods.contains(&Method::Saddle) {
         // One evaluation: the form on the constraint surface, and its factor.
@@ -429,8 +437,9 @@ fn predict_seconds(
         0.0
     };
     saddles
-        + passes * pass
-        + factorisations * 2.0 * f.powi(3) / FLOP_RATE
+        + ridges * passes * pass
+        + ridges * factorisations * 2.0 * modes.powi(3) / FLOP_RATE
+        + mean * draw / FLOP_RATE
         + draws * (draw / FLOP_RATE + sample)
 }
 

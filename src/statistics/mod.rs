@@ -58,7 +58,7 @@ pub enum StatisticsError {
     #[error("Sigma + ridge cannot be inverted: {0}; raise training.ridge or use fewer features")]
     Singular(#[from] LinalgError),
     #[error(
-        "the fixed point of the {what} was not reached: change {change:.2e} after {iterations} iterations, allowed {allowed:.0e}"
+        "the fixed point of the {what} was not reached: change {change:.2e} after {iterations} iterations, allowed {allowed:.0e}; leverages diverge where the ridge is next to 0 and the samples are about as many as the features: raise training.ridge"
     )]
     FixedPoint {
         what: &'static str,
