@@ -25,7 +25,7 @@ pub struct MemoryEstimate {
     pub sampling_per_thread: u64,
     /// Statistics of the weights: twelve F x F matrices at the peak (two refinement levels, factors, products), in D >= 2
     /// of size D F, and the quadrature up to the level that it takes as a rule; with samples that share clean points, their sums;
-    /// with a layer of gradient flow, the residuals at all its ridges; with loop corrections, their responses at every step.
+    /// of gradient flow the forms at all its ridges, with a layer the residuals there; with loop corrections, their responses at every step.
     pub statistics: u64,
     /// Nodes of the coarsest quadrature.
     pub nodes: u64,
@@ -42,16 +42,17 @@ impl MemoryEstimate {
         let family = experiment.family.linear();
         let features = family.map_or(0, |linear| linear.features.len() as u64);
         let samples = experiment.training.as_ref().map_or(0, |t| t.samples as u64);
-        let (nodes, quadrature) = match family {
+        let (nodes, quadrature, finest) = match family {
             Some(linear) => {
                 let problem = &experiment.problem;
                 let nodes = Population::coarsest_nodes(problem, linear);
                 // Every level has four times the nodes of the one before.
-                let levels = (0..=Population::usual_level(problem, linear)).map(|l| 4_u64.pow(l));
-                let held = nodes.saturating_mul(levels.sum());
-                (nodes, Population::bytes(linear, held))
+                let last = Population::usual_level(problem, linear);
+                let held = nodes.saturating_mul((0..=last).map(|l| 4_u64.pow(l)).sum());
+                let finest = nodes.saturating_mul(4_u64.pow(last));
+                (nodes, Population::bytes(linear, held), finest)
             }
-            None => (0, 0),
+            None => (0, 0, 0),
         };
         let training = match (&experiment.family, &experiment.training) {
             (Family::Linear(linear), Some(training)) => {
@@ -80,6 +81,11 @@ impl MemoryEstimate {
             ),
             (false, _) => (0, 0),
         };
+        let first_order = experiment.predict.statistics == Some(StatisticsKind::Sandwich);
+        let flow = match flow_nodes(experiment, nodes) {
+            Some(_) if !first_order => FlowEquivalent::solution_bytes(finest, dim),
+            _ => 0,
+        };
         let shared = match (experiment.family.kernel(), &experiment.training) {
             (Some(kernel), Some(training)) => {
                 KernelStatistics::shared_bytes(&experiment.problem, kernel, training)
@@ -97,6 +103,7 @@ impl MemoryEstimate {
             sampling_per_thread: product(&[4, monte_carlo.particles as u64, dim, FLOAT]),
             statistics: product(&[12, dim, features, dim, features, FLOAT])
                 .saturating_add(quadrature)
+                .saturating_add(flow)
                 .saturating_add(shared)
                 .saturating_add(layer_of_flow)
                 .saturating_add(loops),

@@ -166,6 +166,20 @@ fn left_of_initial(
 }
 
 impl<'a> FlowEquivalent<'a> {
+    /// Bytes that the solution takes on a quadrature of so many nodes: the leverages at every ridge, the forms of all pairs of ridges
+    /// of two outputs, and what iterating on one of them holds, on two threads.
+    pub fn solution_bytes(nodes: u64, outputs: usize) -> u64 {
+        const ITERATION: u64 = 20;
+        let poles = POLES as u64;
+        let forms = match outputs {
+            1 => poles * (poles + 1),
+            _ => 2 * poles * poles,
+        };
+        (poles + forms + 2 * ITERATION)
+            .saturating_mul(size_of::<Complex64>() as u64)
+            .saturating_mul(nodes)
+    }
+
     /// Bytes that layers take on a quadrature of so many nodes: the residuals' law and the forms it is made of.
     pub fn layer_bytes(nodes: u64, outputs: usize) -> u64 {
         let ridges = (POLES * outputs) as u64;
