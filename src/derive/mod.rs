@@ -9,6 +9,7 @@ mod approximations;
 mod document;
 mod kernel;
 mod latex;
+mod machine;
 mod model;
 mod process;
 mod sympy;
@@ -80,7 +81,10 @@ pub fn derive(experiment: &Experiment) -> Result<Derivation, DeriveError> {
         process::section(experiment, &process),
         target::section(experiment),
     ];
-    sections.extend(model::sections(experiment, &process));
+    sections.extend(match experiment.family.kernel() {
+        Some(family) => machine::sections(experiment, family, &process),
+        None => model::sections(experiment, &process),
+    });
     sections.push(action::section(experiment, &process));
     sections.push(action::effective_sde(experiment));
     sections.push(approximations::section(experiment));

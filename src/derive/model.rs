@@ -1,7 +1,6 @@
 //! Features, the law of the trained weights, and the V-kernel they make (theory T5, T9 to T14, T19).
 
 use super::document::{List, Part, Section, n, s};
-use super::kernel;
 use super::process::ProcessForms;
 use crate::experiment::{Experiment, StatisticsKind};
 use crate::family::features::{Factor, FeatureSet};
@@ -17,9 +16,7 @@ pub(super) fn sections(experiment: &Experiment, process: &ProcessForms) -> Vec<S
             v_kernel(linear, process),
         ],
         (Family::Linear(linear), None) => vec![model(linear, process), v_kernel(linear, process)],
-        (Family::Kernel(family), _) => kernel::sections(experiment, family, process),
-        (Family::Network(family), _) => kernel::sections(experiment, &family.limit, process),
-        (Family::LowRank(_), _) => Vec::new(), // refused: no given features
+        (Family::Kernel(_) | Family::Network(_) | Family::LowRank(_), _) => Vec::new(), // no given features
         (Family::Naive(naive), _) => vec![naive_v_kernel(*naive)],
     }
 }
@@ -224,26 +221,34 @@ pub(super) fn law(kind: StatisticsKind) -> Vec<Part> {
 }
 
 fn v_kernel(linear: &Linear, process: &ProcessForms) -> Section {
-    let (a, b) = process.drift(linear.predicts);
+    let mut parts = drift(linear.predicts, process, "a quadratic form in the features");
+    parts.extend([
+        Part::formula(
+            "V(x, t; y, s) = D(t) Cov[score_model(x, t), score_model(y, s)] D(s) = b(t) b(s) sum_ij phi_i(x, t) C_W[i, j] phi_j(y, s)",
+            r"V(x, t; y, s) = D_t \, \mathrm{Cov}\left[\hat{s}(x, t), \hat{s}(y, s)\right] D_s = b(t) \, b(s) \sum_{ij} \phi_i(x, t) \, C_{ij} \, \phi_j(y, s)",
+        ),
+        Part::Script(LINEAR_V.into()),
+    ]);
     Section {
         title: "V-kernel".into(),
-        parts: vec![
-            Part::text(
-                "The drift of the probability-flow ODE is affine in the model's output f, so its covariance over training sets, the V-kernel (T5), is a quadratic form in the features.",
-            ),
-            Part::formula(
-                "beta x + D score_model = a x + b f",
-                r"\beta \, x + D \, \hat{s}(x, t) = a(t) \, x + b(t) \, f(x, t)",
-            ),
-            Part::define("a", &["t"], &a),
-            Part::define("b", &["t"], &b),
-            Part::formula(
-                "V(x, t; y, s) = D(t) Cov[score_model(x, t), score_model(y, s)] D(s) = b(t) b(s) sum_ij phi_i(x, t) C_W[i, j] phi_j(y, s)",
-                r"V(x, t; y, s) = D_t \, \mathrm{Cov}\left[\hat{s}(x, t), \hat{s}(y, s)\right] D_s = b(t) \, b(s) \sum_{ij} \phi_i(x, t) \, C_{ij} \, \phi_j(y, s)",
-            ),
-            Part::Script(LINEAR_V.into()),
-        ],
+        parts,
     }
+}
+
+/// The drift of the flow in terms of the model's output, whose covariance is `form`.
+pub(super) fn drift(predicts: Prediction, process: &ProcessForms, form: &str) -> Vec<Part> {
+    let (a, b) = process.drift(predicts);
+    vec![
+        Part::text(format!(
+            "The drift of the probability-flow ODE is affine in the model's output f, so its covariance over training sets, the V-kernel (T5), is {form}."
+        )),
+        Part::formula(
+            "beta x + D score_model = a x + b f",
+            r"\beta \, x + D \, \hat{s}(x, t) = a(t) \, x + b(t) \, f(x, t)",
+        ),
+        Part::define("a", &["t"], &a),
+        Part::define("b", &["t"], &b),
+    ]
 }
 
 /// The product features at a point.
