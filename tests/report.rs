@@ -795,8 +795,15 @@ fn one_case_has_one_figure() {
     case.case.clear();
     write_figures(&run_of(vec![case]), dir.path()).unwrap();
     assert_eq!(files_in(dir.path()), ["density.png", "density.svg"]);
-    let error = sweep_figure(&run_of(Vec::new()), &dir.path().join("sweep")).unwrap_err();
-    assert!(matches!(error, FigureError::NoSweep { cases: 0 }));
+    for cases in [
+        vec![],
+        vec![synthetic_case(1e-2, 64)],
+        vec![plane_case(0.0)],
+    ] {
+        let count = cases.len();
+        let error = sweep_figure(&run_of(cases), &dir.path().join("sweep")).unwrap_err();
+        assert!(matches!(error, FigureError::NoSweep { cases } if cases == count));
+    }
 }
 
 #[test]

@@ -90,25 +90,23 @@ pub fn titled_case_figure(
 /// # Errors
 /// As [`case_figure`], or fewer than two cases.
 pub fn sweep_figure(result: &RunResult, path_stem: &Path) -> Result<Vec<PathBuf>, FigureError> {
-    let in_plane = |case: &CaseResult| case.edges.len() == 2;
-    let (plane, line): (Vec<&CaseResult>, Vec<&CaseResult>) =
-        result.cases.iter().partition(|case| in_plane(case));
-    if line.is_empty() && plane.len() > 1 {
-        return write_pages(&plane::sweep_scenes(result)?, path_stem);
+    let cases = result.cases.len();
+    if cases < 2 {
+        return Err(FigureError::NoSweep { cases });
     }
-    if plane.is_empty() {
-        return write_pages(&sweep::scenes(result)?, path_stem);
-    }
-    let of = |cases: &[&CaseResult]| RunResult {
-        cases: cases.iter().map(|&case| case.clone()).collect(),
-        ..result.clone()
+    let only = |in_plane: bool| {
+        let mut part = result.clone();
+        part.cases
+            .retain(|case| (case.edges.len() == 2) == in_plane);
+        part
     };
+    let (line, plane) = (only(false), only(true));
     let mut scenes = Vec::new();
-    if line.len() > 1 {
-        scenes.extend(sweep::scenes(&of(&line))?);
+    if line.cases.len() > 1 {
+        scenes.extend(sweep::scenes(&line)?);
     }
-    if plane.len() > 1 {
-        scenes.extend(plane::sweep_scenes(&of(&plane))?);
+    if plane.cases.len() > 1 {
+        scenes.extend(plane::sweep_scenes(&plane)?);
     }
     write_pages(&scenes, path_stem)
 }

@@ -52,11 +52,6 @@ struct Grid {
 
 /// Lays a sweep out, page by page.
 pub(super) fn scenes(result: &RunResult) -> Result<Vec<Scene>, FigureError> {
-    if result.cases.len() < 2 {
-        return Err(FigureError::NoSweep {
-            cases: result.cases.len(),
-        });
-    }
     let curves = result
         .cases
         .iter()
