@@ -50,7 +50,6 @@ impl<'a> Writer<'a> {
 
     fn leaf(&mut self, base: &Base, of: Inputs) -> Option<Expr> {
         let (u, v) = (self.inputs(of, "x", "t"), self.inputs(of, "y", "s"));
-        let one = || n(1.0);
         let value = match base {
             Base::Rbf { length } => (n(-0.5) * square(&u, &v) / n(length * length)).exp(),
             Base::Matern { order, length } => {
@@ -64,7 +63,7 @@ impl<'a> Writer<'a> {
             }
             Base::RationalQuadratic { length, mixture } => {
                 let part = square(&u, &v) / n(2.0 * mixture * length * length);
-                (one() + part).pow(-mixture)
+                (n(1.0) + part).pow(-mixture)
             }
             Base::Dot { offset, power } => (product(&u, &v) + n(*offset)).pow(f64::from(*power)),
             Base::Expression(Formula::Distance(f)) => f.substitute("r", &square(&u, &v).sqrt()),
@@ -75,16 +74,8 @@ impl<'a> Writer<'a> {
                     .substitute("b", &v[0])
                     .substitute("u_", &u[0])
             }
-            Base::Nngp(architecture) => {
-                let index = self.network(architecture, of, &u, &v);
-                return (architecture.depth <= WRITTEN_LAYERS)
-                    .then(|| s(&named("q", index, architecture.depth)));
-            }
-            Base::Ntk(architecture) => {
-                let index = self.network(architecture, of, &u, &v);
-                return (architecture.depth <= WRITTEN_LAYERS)
-                    .then(|| s(&named("Theta", index, architecture.depth)));
-            }
+            Base::Nngp(architecture) => return self.network("q", architecture, of, &u, &v),
+            Base::Ntk(architecture) => return self.network("Theta", architecture, of, &u, &v),
         };
         self.leaves += 1;
         let name = format!("k_{}", self.leaves);
@@ -119,19 +110,28 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The recursion of a network (D20.5, D20.6, D20.10, D20.11), and its number.
+    /// What a network's kernel is called after its last layer: q or Theta.
     fn network(
         &mut self,
+        symbol: &str,
         architecture: &Architecture,
         of: Inputs,
         u: &[Expr],
         v: &[Expr],
-    ) -> usize {
-        if let Some(known) = self.networks.iter().position(|n| *n == (*architecture, of)) {
-            return known;
-        }
-        self.networks.push((*architecture, of));
-        let index = self.networks.len() - 1;
+    ) -> Option<Expr> {
+        let known = self.networks.iter().position(|n| *n == (*architecture, of));
+        let index = known.unwrap_or_else(|| {
+            self.networks.push((*architecture, of));
+            let index = self.networks.len() - 1;
+            self.recursion(index, architecture, u, v);
+            index
+        });
+        let depth = architecture.depth;
+        (depth <= WRITTEN_LAYERS).then(|| s(&named(symbol, index, depth)))
+    }
+
+    /// The recursion of a network (D20.5, D20.6, D20.10, D20.11), its layers as far as they are written out.
+    fn recursion(&mut self, index: usize, architecture: &Architecture, u: &[Expr], v: &[Expr]) {
         let [weight, bias] = [architecture.weight_std, architecture.bias_std].map(squared);
         let activation = match architecture.activation {
             Activation::Relu => "max(0, z)",
@@ -152,7 +152,7 @@ impl<'a> Writer<'a> {
             self.parts.push(Part::text(format!(
                 "Up to {WRITTEN_LAYERS} layers are written out here."
             )));
-            return index;
+            return;
         }
         let first = |u: &[Expr], v: &[Expr]| n(weight / u.len() as f64) * product(u, v) + n(bias);
         let name = |symbol: &str, layer: usize| named(symbol, index, layer);
@@ -188,7 +188,6 @@ impl<'a> Writer<'a> {
                 ),
             ]);
         }
-        index
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::document::{Part, Section};
 use super::kernel::{PAIR, Writer};
-use super::model::{drift, law, meaning, weight};
+use super::model::{drift, law, meaning, target, weight};
 use super::process::ProcessForms;
 use crate::experiment::{Experiment, StatisticsKind};
 use crate::family::{Family, KernelFamily};
-use crate::problem::{Objective, Training};
+use crate::problem::Training;
 
 pub(super) fn sections(
     experiment: &Experiment,
@@ -63,12 +63,7 @@ fn model(experiment: &Experiment, family: &KernelFamily, process: &ProcessForms)
 
 /// The training protocol, what it makes of one training set, and the first two moments over training sets.
 fn trained(experiment: &Experiment, family: &KernelFamily, training: &Training) -> Section {
-    let target = match training.objective {
-        Objective::Dsm => "the noisy target y itself (dsm)",
-        Objective::Esm => {
-            "its conditional mean E[y | x, t], without noise (esm: Var(u | x, t) = 0 below)"
-        }
-    };
+    let target = target(training.objective);
     let samples = match training.draws {
         1 => format!("P = {} fresh samples", training.samples),
         m => format!(

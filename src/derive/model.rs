@@ -142,12 +142,7 @@ fn legendre(z: &Expr, count: usize) -> Vec<Expr> {
 
 /// The training protocol and the first two moments of the weights.
 fn weights(experiment: &Experiment, training: &Training, predicts: Prediction) -> Section {
-    let target = match training.objective {
-        Objective::Dsm => "the noisy target y itself (dsm)",
-        Objective::Esm => {
-            "its conditional mean E[y | x, t], without noise (esm: Var(u | x, t) = 0 below)"
-        }
-    };
+    let target = target(training.objective);
     let mut parts = vec![
         Part::text(format!(
             "Ridge regression on P = {} fresh samples (t uniform), ridge rho = {:?}, on {target}, with the weight lambda on the squared error of the model's output.",
@@ -169,6 +164,16 @@ fn weights(experiment: &Experiment, training: &Training, predicts: Prediction) -
     Section {
         title: "Trained weights".into(),
         parts,
+    }
+}
+
+/// What is regressed on.
+pub(super) fn target(objective: Objective) -> &'static str {
+    match objective {
+        Objective::Dsm => "the noisy target y itself (dsm)",
+        Objective::Esm => {
+            "its conditional mean E[y | x, t], without noise (esm: Var(u | x, t) = 0 below)"
+        }
     }
 }
 

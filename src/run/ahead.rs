@@ -414,19 +414,18 @@ fn predict_seconds(
         Some(_) => (FLOW_RIDGES, FLOW_MODES * f),
         None => (1.0, f),
     };
-    let (passes, factorisations, draw) = match experiment.predict.statistics {
+    let (passes, factorisations, draw, mean) = match experiment.predict.statistics {
         Some(StatisticsKind::QuenchedLayer) => {
             let draw = match flow {
                 Some(nodes) => FlowEquivalent::draw_flops(nodes as f64, 1, modes),
                 None => LAYER_SHARE * p * f * f + f.powi(3) / 3.0,
             };
-            (PASSES, PASSES + 20.0 * LAYERS, draw)
+            let factorisations = PASSES + 20.0 * LAYERS;
+            (PASSES, factorisations, draw, MEAN_DRAWS_ON_THE_LINE)
         }
-        Some(StatisticsKind::Equivalent) => (PASSES, PASSES, 2.0 * f * f),
-        _ => (10.0, 10.0, 2.0 * f * f),
+        Some(StatisticsKind::Equivalent) => (PASSES, PASSES, 2.0 * f * f, 0.0),
+        _ => (10.0, 10.0, 2.0 * f * f, 0.0),
     };
-    let layered = experiment.predict.statistics == Some(StatisticsKind::QuenchedLayer);
-    let mean = if layered { MEAN_DRAWS_ON_THE_LINE } else { 0.0 };
     let draws = experiment.predict.draws as f64;
     let saddles = if experiment.predict.methods.contains(&Method::Saddle) {
         // One evaluation: the form on the constraint surface, and its factor.

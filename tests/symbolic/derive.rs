@@ -266,17 +266,17 @@ fn printed_formulas_are_the_code_s_numbers() {
                     ),
                 }
             }
+            let end = || Script::evaluate(&script, (probe.y, probe.s), (probe.y, probe.s));
             match &weights {
                 None if experiment.family.kernel().is_some() => {
-                    let end = Script::evaluate(&script, (probe.y, probe.s), (probe.y, probe.s));
-                    let v = at.values["b"] * end.values["b"] * at.values["K"];
+                    let v = at.values["b"] * end().values["b"] * at.values["K"];
                     agree(&place, "V", v, probe.v);
                 }
                 // C is not written out either.
                 None if !written_out => assert!(!at.values.contains_key("V"), "{place}"),
                 None => agree(&place, "V", at.values["V"], probe.v),
                 Some(w) => {
-                    let end = Script::evaluate(&script, (probe.y, probe.s), (probe.y, probe.s));
+                    let end = end();
                     let (left, right) = (at.features(), end.features());
                     let form: f64 = (0..left.len())
                         .map(|i| {
@@ -300,6 +300,12 @@ fn printed_formulas_are_the_code_s_numbers() {
 /// Components beyond which the variance is not evaluated by SymPy.
 const MANY: usize = 20;
 
+fn written(name: &str, text: &str) -> Experiment {
+    let parsed = vkernel::spec::parse(text, Format::Toml, name, Path::new("."), &[], None);
+    let mut spec = parsed.unwrap_or_else(|e| panic!("{e}"));
+    spec.cases.remove(0).experiment
+}
+
 /// All shipped specs, one with more components than are written out, and kernels of every kind.
 fn experiments() -> Vec<(String, Experiment)> {
     let points: Vec<String> = (0..13)
@@ -309,11 +315,7 @@ fn experiments() -> Vec<(String, Experiment)> {
         "[data]\nkind = \"points\"\npoints = [{}]\n[diffusion]\nkind = \"ou\"\n[model]\nkind = \"naive\"\nkappa = 0.1\n",
         points.join(", ")
     );
-    let read = |name: &str, text: &str| {
-        let parsed = vkernel::spec::parse(text, Format::Toml, name, Path::new("."), &[], None);
-        let mut spec = parsed.unwrap_or_else(|e| panic!("{e}"));
-        (name.to_owned(), spec.cases.remove(0).experiment)
-    };
+    let read = |name: &str, text: &str| (name.to_owned(), written(name, text));
     let shipped = shipped().into_iter().map(|path| {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         (name, first_case(&path))
@@ -405,8 +407,7 @@ const KERNELS: [(&str, &str); 8] = [
 #[test]
 fn deep_networks_are_not_written_out() {
     let text = format!("{ON_THREE_POINTS}[model]\nkind = \"ntk\"\ndepth = 5\nbias_std = 0.5");
-    let parsed = vkernel::spec::parse(&text, Format::Toml, "deep", Path::new("."), &[], None);
-    let derivation = derive(&parsed.unwrap().cases[0].experiment).unwrap();
+    let derivation = derive(&written("deep", &text)).unwrap();
     assert!(derivation.text().contains("Theta_(l+1) = q_(l+1)"));
     assert!(!derivation.sympy().contains("\nK = ") && !derivation.sympy().contains("K_0 = "));
 }
