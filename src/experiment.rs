@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::family::Family;
 use crate::histogram::Bins;
-use crate::problem::{Problem, StartLaw, Training};
+use crate::numerics::random::stream;
+use crate::problem::{Data, Problem, StartLaw, Training, data_sets};
 use crate::readout::Readout;
 
 /// How one trajectory is integrated.
@@ -147,6 +148,8 @@ pub struct PredictOptions {
     pub methods: Vec<Method>,
     /// Draws of each sampled prediction.
     pub draws: usize,
+    /// Drawn data sets that predictions are averaged over, where samples share clean points and no closed form has that.
+    pub data_sets: Option<usize>,
     /// Trajectories per draw.
     pub particles: usize,
     /// Estimated error (total variation) of the closure at which the quenched layer is large enough.
@@ -165,6 +168,12 @@ impl PredictOptions {
     /// The methods that are this program's theory.
     pub fn own_methods(&self) -> impl Iterator<Item = Method> + '_ {
         self.methods.iter().copied().filter(|m| !m.is_rival())
+    }
+
+    /// Draws that have a data set in common: 1 where all samples are fresh, or data sets are averaged over in closed form.
+    pub fn draws_per_data_set(&self) -> u64 {
+        self.data_sets
+            .map_or(1, |sets| self.draws.div_ceil(sets) as u64)
     }
 
     /// The methods that are rival theories.
@@ -259,6 +268,36 @@ pub struct Experiment {
 }
 
 impl Experiment {
+    /// The case with a data set in place of its data, fresh samples of it, and as many draws as a data set has (D27.5). `None`
+    /// where predictions are not averages over data sets.
+    pub fn given(&self, data: Data) -> Option<Self> {
+        self.predict.data_sets?;
+        Some(Self {
+            problem: Problem {
+                data,
+                ..self.problem.clone()
+            },
+            training: self.training.clone().map(|training| Training {
+                draws: 1,
+                ..training
+            }),
+            predict: PredictOptions {
+                draws: self.predict.draws_per_data_set() as usize,
+                data_sets: None,
+                ..self.predict.clone()
+            },
+            ..self.clone()
+        })
+    }
+
+    /// The same with a data set that stands for all: what its statistics take.
+    pub fn given_one(&self) -> Option<Self> {
+        let training = self.training.as_ref()?;
+        self.predict.data_sets?;
+        let sets = data_sets(&self.problem.data, training, 1, &mut stream(self.seed, 0));
+        self.given(sets.ok()?.pop()?)
+    }
+
     /// What is read off generated points.
     ///
     /// # Panics

@@ -140,7 +140,22 @@ fn wide_network(training: &str) -> String {
 fn data_sets() {
     let wide = "kind = \"mixture\"\nmeans = [[0.0]]\nstds = [[1.0]]";
     let flow = wide_network("dataset = 16\ndraws = 8\ntime = 10.0");
-    parse(&flow, Format::Toml, "right.toml", Path::new("."), &[], None).unwrap();
+    let exact = flow.replace("draws = 8", "draws = 8\nobjective = \"esm\"");
+    // The predictions of BASE are asked for by name.
+    let predicting = |training: &str, predict: &str| {
+        let methods = "methods = [\"mean-field\"]";
+        let with = match predict.contains("methods") {
+            true => predict.to_owned(),
+            false => format!("{methods}\n{predict}"),
+        };
+        base_with("samples = 1024", training).replace(methods, &with)
+    };
+    let ridge = wide_network("dataset = 16\ndraws = 8\nridge = 0.1");
+    let features = base_with("samples = 1024", "dataset = 128\ndraws = 8");
+    let of_width = flow.replace("kind = \"points\"\npoints = [[0.0]]", wide);
+    for right in [&flow, &exact, &ridge, &features, &of_width] {
+        parse(right, Format::Toml, "right.toml", Path::new("."), &[], None).unwrap();
+    }
     let all = messages(&[
         ("no clean points", wide_network("dataset = 0\ntime = 10.0")),
         ("no draws", wide_network("draws = 0\ntime = 10.0")),
@@ -161,20 +176,46 @@ fn data_sets() {
             wide_network("dataset = 9000000000000000000\ndraws = 3\ntime = 10.0"),
         ),
         (
-            "several draws with ridge regression",
-            wide_network("dataset = 16\ndraws = 8\nridge = 0.1"),
+            "the exact target of features",
+            base_with(
+                "samples = 1024",
+                "dataset = 128\ndraws = 8\nobjective = \"esm\"",
+            ),
         ),
         (
-            "several draws with features",
-            base_with("samples = 1024", "dataset = 128\ndraws = 8"),
+            "the exact target at any number of samples",
+            format!("{exact}[predict]\nstatistics = \"equivalent\"\n"),
         ),
         (
-            "several draws of data that have a width",
-            flow.replace("kind = \"points\"\npoints = [[0.0]]", wide),
+            "the exact target of data that have a width",
+            exact.replace("kind = \"points\"\npoints = [[0.0]]", wide),
         ),
         (
-            "statistics at any number of samples",
-            format!("{flow}[predict]\nstatistics = \"equivalent\"\n"),
+            "data sets of fresh samples",
+            predicting("samples = 1024", "data_sets = 8"),
+        ),
+        (
+            "data sets in closed form",
+            format!("{flow}[predict]\nstatistics = \"sandwich\"\ndata_sets = 8\n"),
+        ),
+        (
+            "one data set",
+            predicting("dataset = 128\ndraws = 8", "data_sets = 1"),
+        ),
+        (
+            "fewer draws than data sets",
+            predicting("dataset = 128\ndraws = 8", "data_sets = 8\ndraws = 7"),
+        ),
+        (
+            "saddles of data sets",
+            predicting(
+                "dataset = 128\ndraws = 8",
+                "methods = [\"saddle\"]\nstatistics = \"equivalent\"",
+            ),
+        ),
+        (
+            "data sets of too many points",
+            base_with("samples = 1024", "dataset = 200000\ndraws = 2"),
         ),
         (
             "a data set for a model without weights",
@@ -295,12 +336,6 @@ fn gradient_flow_and_networks() {
         (
             "statistics of a ridge",
             kernel("ridge = 0.1\n[predict]\nstatistics = \"sandwich\"\n"),
-        ),
-        (
-            "a layer of shared points",
-            kernel(
-                "time = 1.0\nsamples = 64\ndraws = 8\n[predict]\nstatistics = \"quenched-layer\"\n",
-            ),
         ),
         ("steps of a kernel", kernel("steps = 10\n")),
         (

@@ -35,10 +35,12 @@ pub struct Member {
 pub struct Ensemble {
     grid: Grid,
     members: u64,
+    /// Consecutive members that the bootstrap keeps together.
+    block: u64,
     /// Over the members: of the masses, then of the values.
     sum: Vec<f64>,
     square: Vec<f64>,
-    /// Poisson bootstrap: each replicate counts a member 0, 1, 2, ... times, independently.
+    /// Poisson bootstrap: each replicate counts a block of members 0, 1, 2, ... times, independently.
     replicates: Vec<Vec<f64>>,
     replicate_weights: Vec<f64>,
     sketches: Vec<MassSketch>,
@@ -59,6 +61,7 @@ impl Ensemble {
         let cells = grid.count() + 2 + values;
         Self {
             members: 0,
+            block: 1,
             sum: vec![0.0; cells],
             square: vec![0.0; cells],
             replicates: vec![vec![0.0; cells]; REPLICATES],
@@ -69,6 +72,12 @@ impl Ensemble {
             folded: 0,
             seconds: (0.0, 0.0),
         }
+    }
+
+    /// The same of members that come in blocks of so many with something in common, a data set: replicates and the noise floor
+    /// are those of independent blocks.
+    pub fn in_blocks(self, block: u64) -> Self {
+        Self { block, ..self }
     }
 
     /// A density that is known as it is, without a spread.
@@ -123,7 +132,7 @@ impl Ensemble {
             *s += m;
             *q += m * m;
         }
-        let mut rng = stream(BOOTSTRAP_SEED, self.members);
+        let mut rng = stream(BOOTSTRAP_SEED, self.members / self.block);
         for (replicate, total) in self.replicates.iter_mut().zip(&mut self.replicate_weights) {
             let weight = poisson_one(rng.next_u32());
             if weight > 0.0 {
@@ -164,6 +173,19 @@ impl Ensemble {
 
     /// Standard error of the mean mass of each bin.
     pub fn standard_error(&self) -> Vec<f64> {
+        if self.block == 1 {
+            return self.error_of_independent_members();
+        }
+        let (mean, replicates) = (self.mean(), self.replicates());
+        let spread = |(k, m): (usize, &f64)| {
+            let squares = replicates.iter().map(|r| (r.inside()[k] - m).powi(2));
+            (squares.sum::<f64>() / replicates.len().max(1) as f64).sqrt()
+        };
+        mean.inside().iter().enumerate().map(spread).collect()
+    }
+
+    /// The same, whatever blocks have in common.
+    fn error_of_independent_members(&self) -> Vec<f64> {
         let n = self.members as f64;
         self.sum
             .iter()
@@ -182,6 +204,16 @@ impl Ensemble {
     /// The noise of the mean.
     pub fn noise_floor(&self) -> NoiseFloor {
         NoiseFloor::from_replicates(&self.mean(), &self.replicates(), &self.grid)
+    }
+
+    /// Total variation expected between the mean of so many independent members and the truth.
+    pub fn noise_of(&self, members: f64) -> f64 {
+        if self.block == 1 {
+            return self.noise_floor().mean.tv * (self.members as f64 / members).sqrt();
+        }
+        // Every bin's mean deviates by a normal number, E|z| = sqrt(2/pi); how bins are correlated does not matter.
+        let errors: f64 = self.error_of_independent_members().iter().sum();
+        0.5 * errors * std::f64::consts::FRAC_2_PI.sqrt() * (self.members as f64 / members).sqrt()
     }
 
     /// Bootstrap replicates of the mean density. How often replicate k counts member i depends on k and i alone: two

@@ -30,6 +30,12 @@ pub(super) fn section(experiment: &Experiment) -> Section {
         format!("end at t_min = {:?}", experiment.problem.t_min),
         "The density is that at t_min: data noised by sigma(t_min), not the clean data.",
     ));
+    if let Some(sets) = experiment.predict.data_sets {
+        items.push((
+            format!("samples that share clean points, {sets} data sets"),
+            "Averages over drawn data sets of (P - 1)/(m - 1) points, given which samples are fresh (derivation 27): the formulas hold for each of them with its points as the data. Any two samples have their joint law; neglected is how often three and more share a point, and the number of data sets is finite.",
+        ));
+    }
     if experiment.family.linear().is_some() {
         items.push((
             "averages over training samples".into(),

@@ -2,7 +2,7 @@
 
 use super::document::{Part, Section};
 use super::kernel::{PAIR, Writer};
-use super::model::{drift, law, meaning, target, weight};
+use super::model::{drift, law, meaning, samples, target, weight};
 use super::process::ProcessForms;
 use crate::experiment::{Experiment, StatisticsKind};
 use crate::family::{Family, KernelFamily};
@@ -64,14 +64,7 @@ fn model(experiment: &Experiment, family: &KernelFamily, process: &ProcessForms)
 /// The training protocol, what it makes of one training set, and the first two moments over training sets.
 fn trained(experiment: &Experiment, family: &KernelFamily, training: &Training) -> Section {
     let target = target(training.objective);
-    let samples = match training.draws {
-        1 => format!("P = {} fresh samples", training.samples),
-        m => format!(
-            "P = {} samples, {m} noised versions of each of {} clean points",
-            training.samples,
-            training.clean_points()
-        ),
-    };
+    let samples = samples(training);
     let start = match family.initial {
         Some(_) => "a random function f_0",
         None => "f_0 = 0",
@@ -122,7 +115,7 @@ fn trained(experiment: &Experiment, family: &KernelFamily, training: &Training) 
             None => parts.extend(law(kind)),
             Some(_) => parts.extend(law_of_flow(
                 kind,
-                training.draws > 1,
+                training.draws > 1 && experiment.predict.data_sets.is_none(),
                 family.initial.is_some(),
             )),
         }

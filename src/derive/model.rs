@@ -140,13 +140,26 @@ fn legendre(z: &Expr, count: usize) -> Vec<Expr> {
         .collect()
 }
 
+/// What a model is trained on.
+pub(super) fn samples(training: &Training) -> String {
+    match training.draws {
+        1 => format!("P = {} fresh samples", training.samples),
+        m => format!(
+            "P = {} samples, {m} noised versions of each of {} clean points",
+            training.samples,
+            training.clean_points()
+        ),
+    }
+}
+
 /// The training protocol and the first two moments of the weights.
 fn weights(experiment: &Experiment, training: &Training, predicts: Prediction) -> Section {
     let target = target(training.objective);
     let mut parts = vec![
         Part::text(format!(
-            "Ridge regression on P = {} fresh samples (t uniform), ridge rho = {:?}, on {target}, with the weight lambda on the squared error of the model's output.",
-            training.samples, training.ridge
+            "Ridge regression on {} (t uniform), ridge rho = {:?}, on {target}, with the weight lambda on the squared error of the model's output.",
+            samples(training),
+            training.ridge
         )),
         Part::formula(
             "W = argmin (1/P) sum_p lambda(t_p) (W phi(x_p, t_p) - y_p)^2 + rho |W|^2",

@@ -3,7 +3,7 @@
 use rand::Rng;
 
 use super::Linear;
-use crate::problem::{Problem, Training, Triple};
+use crate::problem::{Problem, Training, Triple, Triples};
 
 /// Draws training samples one after another as rows z = sqrt(lambda) phi (length F) with targets sqrt(lambda) f (length D).
 pub struct SampleRows<'a> {
@@ -12,6 +12,7 @@ pub struct SampleRows<'a> {
     training: &'a Training,
     space: Vec<f64>,
     time: Vec<f64>,
+    triples: Triples<'a>,
     triple: Triple,
     target: Vec<f64>,
 }
@@ -24,34 +25,36 @@ impl<'a> SampleRows<'a> {
             training,
             space: vec![0.0; family.features.space_len()],
             time: vec![0.0; family.features.time.len()],
-            triple: Triple {
-                t: 0.0,
-                x0: vec![0.0; problem.dim()],
-                x: vec![0.0; problem.dim()],
-            },
+            triples: Triples::new(problem, training),
+            triple: Triple::new(problem.dim()),
             target: vec![0.0; problem.dim()],
         }
     }
 
-    /// A fresh sample, t uniform on [t_min, t_max]: fills the row and returns the target.
+    /// Starts a training set: the next sample has a clean point of its own.
+    pub fn start_set(&mut self) {
+        self.triples = Triples::new(self.problem, self.training);
+    }
+
+    /// The next sample of the training set, t uniform on [t_min, t_max]: fills the row and returns the target.
     pub fn draw<R: Rng + ?Sized>(&mut self, rng: &mut R, row: &mut [f64]) -> &[f64] {
-        self.problem.sample_triple(rng, &mut self.triple);
+        self.triples.next(rng, &mut self.triple);
         self.fill(row)
     }
 
-    /// A sample at a given time.
+    /// A fresh sample at a given time.
     pub fn draw_at<R: Rng + ?Sized>(&mut self, t: f64, rng: &mut R, row: &mut [f64]) -> &[f64] {
         self.triple.t = t;
         self.problem.sample_at_time(rng, &mut self.triple);
         self.fill(row)
     }
 
-    /// A fresh sample as the factors of its row: those of [`SpaceFeatures::factor_values`], then sqrt(lambda) times the features
+    /// The next sample as the factors of its row: those of [`SpaceFeatures::factor_values`], then sqrt(lambda) times the features
     /// of time. Returns the target. Draws the same samples as [`Self::draw`].
     ///
     /// [`SpaceFeatures::factor_values`]: super::features::SpaceFeatures::factor_values
     pub fn draw_factors<R: Rng + ?Sized>(&mut self, rng: &mut R, factors: &mut [f64]) -> &[f64] {
-        self.problem.sample_triple(rng, &mut self.triple);
+        self.triples.next(rng, &mut self.triple);
         let root = self.root();
         let features = &self.family.features;
         let (space, time) = factors.split_at_mut(factors.len() - features.time.len());

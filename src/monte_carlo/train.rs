@@ -49,8 +49,9 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Draws P fresh triples and returns the trained weights (length D F, those of the first output first).
+    /// Draws P triples and returns the trained weights (length D F, those of the first output first).
     pub fn train<R: Rng + ?Sized>(&mut self, rng: &mut R) -> Result<&[f64], TrainError> {
+        self.samples.start_set();
         match &mut self.method {
             Method::Rows(rows) => rows.train(&mut self.samples, rng),
             Method::Factors(factors) => factors.train(&mut self.samples, rng),

@@ -5,6 +5,7 @@ mod bridge;
 mod cloud;
 mod component;
 mod data;
+mod data_sets;
 mod decisions;
 mod diffusion;
 mod line;
@@ -19,6 +20,7 @@ pub use bridge::Bridge;
 pub use cloud::{CloudMoments, CloudPosterior};
 pub use component::Component;
 pub use data::{Data, DataError};
+pub use data_sets::data_sets;
 pub use decisions::{Decisions, mutual_information};
 pub use diffusion::Diffusion;
 pub use line::{LineMoments, LinePosterior, TiltedMoments};
@@ -27,6 +29,7 @@ pub use noise_share::{grid_points, noise_share};
 pub use schedule::{Schedule, TimeWeight};
 pub use start::{StartDensity, StartLaw};
 pub use target::{Posterior, Prediction, Regression, posterior};
+pub(crate) use training::Triples;
 pub use training::{Objective, Samples, Training, Triple, Weighting};
 
 /// Data distribution, forward process and time window: everything that exists before a model does.

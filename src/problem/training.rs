@@ -39,8 +39,7 @@ pub struct Training {
     pub weighting: Weighting,
     /// P, the number of samples per model.
     pub samples: usize,
-    /// m >= 1, the samples that share a clean point: the data set has N = P/m points. 1 for fresh triples. Kernel families
-    /// and networks only.
+    /// m >= 1, the samples that share a clean point: the data set has N = P/m points. 1 for fresh triples.
     pub draws: usize,
     /// rho in (Sigma + rho I).
     pub ridge: f64,
@@ -61,6 +60,14 @@ impl Training {
     /// N, the number of clean points of one model.
     pub fn clean_points(&self) -> usize {
         self.samples.div_ceil(self.draws)
+    }
+
+    /// Probability that two samples of a training set share their clean point (D27.1).
+    pub fn sharing_probability(&self) -> f64 {
+        match self.draws {
+            0 | 1 => 0.0,
+            m => (m - 1) as f64 / (self.samples - 1) as f64,
+        }
     }
 
     /// Weight lambda(t) on the squared error of the predicted quantity.
@@ -86,6 +93,48 @@ pub struct Triple {
     pub t: f64,
     pub x0: Vec<f64>,
     pub x: Vec<f64>,
+}
+
+impl Triple {
+    /// In D dimensions.
+    pub(crate) fn new(dim: usize) -> Self {
+        Self {
+            t: 0.0,
+            x0: vec![0.0; dim],
+            x: vec![0.0; dim],
+        }
+    }
+}
+
+/// The triples of training sets one after another: a clean point is drawn once for every m of them.
+pub(crate) struct Triples<'a> {
+    problem: &'a Problem,
+    draws: usize,
+    /// The clean point, for the exact objective overwrites that of the triple; and how many triples have it so far.
+    clean: Vec<f64>,
+    drawn: usize,
+}
+
+impl<'a> Triples<'a> {
+    pub fn new(problem: &'a Problem, training: &Training) -> Self {
+        Self {
+            problem,
+            draws: training.draws,
+            clean: vec![0.0; problem.dim()],
+            drawn: 0,
+        }
+    }
+
+    /// Draws the next triple.
+    pub fn next<R: Rng + ?Sized>(&mut self, rng: &mut R, triple: &mut Triple) {
+        triple.t = self.problem.sample_time(rng);
+        if self.drawn == 0 {
+            self.problem.data.sample(rng, &mut self.clean);
+        }
+        self.drawn = (self.drawn + 1) % self.draws;
+        triple.x0.copy_from_slice(&self.clean);
+        self.problem.add_noise(rng, triple);
+    }
 }
 
 /// A training set of P samples for D outputs.
@@ -116,20 +165,10 @@ impl Samples {
             y: vec![0.0; dim * p],
             lambda: vec![0.0; p],
         };
-        let mut triple = Triple {
-            t: 0.0,
-            x0: vec![0.0; dim],
-            x: vec![0.0; dim],
-        };
-        // The exact objective overwrites that of the triple.
-        let mut clean = vec![0.0; dim];
+        let mut triple = Triple::new(dim);
+        let mut triples = Triples::new(problem, training);
         for k in 0..p {
-            triple.t = problem.sample_time(rng);
-            if k.is_multiple_of(training.draws) {
-                problem.data.sample(rng, &mut clean);
-            }
-            triple.x0.copy_from_slice(&clean);
-            problem.add_noise(rng, &mut triple);
+            triples.next(rng, &mut triple);
             let regression = predicts.regression(&problem.diffusion, triple.t);
             samples.t[k] = triple.t;
             samples.lambda[k] = training.lambda(problem, predicts, triple.t);

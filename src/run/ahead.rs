@@ -87,7 +87,10 @@ pub fn work_ahead(spec: &Spec, threads: usize) -> String {
             continue;
         }
         let memory = MemoryEstimate::of(experiment);
-        let (train, predict) = seconds(experiment, &memory);
+        let (train, mut predict) = seconds(experiment, &memory);
+        if let (Some(given), Some(sets)) = (experiment.given_one(), experiment.predict.data_sets) {
+            predict = sets as f64 * seconds(&given, &memory).1;
+        }
         // Cases that differ only in what is predicted share their models.
         let trained = spec.cases[..i].iter().any(|c| share_models(c, case));
         let seconds = (predict + if trained { 0.0 } else { train }) / threads as f64;

@@ -19,7 +19,7 @@ use crate::experiment::{Experiment, Method};
 use crate::family::{ExactDenoiser, Family};
 use crate::histogram::Grid;
 use crate::monte_carlo::{EnsembleError, MonteCarlo};
-use crate::readout::{MemorisedBins, Readout};
+use crate::readout::MemorisedBins;
 use crate::report::recovery::SUBSPACES;
 use crate::report::result::{
     CaseResult, ComparisonResult, DATA, DensityResult, MEMORISED, MONTE_CARLO, Measured,
@@ -212,11 +212,14 @@ impl Context<'_> {
         self.tell("statistics", 0, 1);
         let index = self.index;
         let seed = |method: Method| part_seed(case, method.name());
+        let block = case.experiment.predict.draws_per_data_set();
         predict_case(
             &case.experiment,
             index,
             &seed,
-            &mut |method, field, generator, draws| self.sampled(method, field, generator, draws),
+            &mut |method, field, generator, draws| {
+                self.sampled(method, field, generator, (draws, block))
+            },
         )
     }
 
@@ -225,7 +228,7 @@ impl Context<'_> {
         method: Method,
         field: &dyn RandomField,
         generator: &Generator<'_>,
-        draws: u64,
+        (draws, block): (u64, u64),
     ) -> Result<Ensemble, RunError> {
         let key = self.keys.sampled(method);
         let index = self.index;
@@ -234,10 +237,12 @@ impl Context<'_> {
             part: method.name().into(),
             source,
         };
+        let ensemble =
+            Ensemble::with_values(generator.readout.grid.clone(), generator.readout.len());
         self.grow(
             method.name(),
             &key,
-            &generator.readout,
+            ensemble.in_blocks(block),
             draws,
             || (),
             |(), i| field.member(generator, i).map_err(wrap),
@@ -247,6 +252,7 @@ impl Context<'_> {
     fn monte_carlo(&mut self, case: &Case) -> Result<Ensemble, RunError> {
         let key = self.keys.monte_carlo.clone();
         let monte_carlo = MonteCarlo::new(&case.experiment, part_seed(case, MONTE_CARLO));
+        let readout = monte_carlo.readout();
         let index = self.index;
         let wrap = |source: EnsembleError| RunError::Ensemble {
             case: index,
@@ -255,29 +261,26 @@ impl Context<'_> {
         self.grow(
             MONTE_CARLO,
             &key,
-            monte_carlo.readout(),
+            Ensemble::with_values(readout.grid.clone(), readout.len()),
             case.experiment.monte_carlo.models as u64,
             || monte_carlo.scratch(),
             |scratch, i| monte_carlo.member(scratch, i).map_err(wrap),
         )
     }
 
-    /// Grows an ensemble from its last checkpoint, writing a new one every now and then.
+    /// Grows an ensemble from its last checkpoint or its `beginning`, writing a new one every now and then.
     fn grow<S>(
         &mut self,
         part: &str,
         key: &str,
-        readout: &Readout,
+        beginning: Ensemble,
         total: u64,
         init: impl Fn() -> S + Sync,
         make: impl Fn(&mut S, u64) -> Result<crate::density::Member, RunError> + Sync,
     ) -> Result<Ensemble, RunError> {
-        let mut ensemble = self
-            .checkpoints
-            .load::<Ensemble>(key)
-            .unwrap_or_else(|| Ensemble::with_values(readout.grid.clone(), readout.len()));
+        let mut ensemble = self.checkpoints.load::<Ensemble>(key).unwrap_or(beginning);
         let mut saved = Instant::now();
-        self.tell(part, ensemble.members(), total);
+        self.tell(part, ensemble.members().min(total), total);
         let outcome = ensemble.extend(total, init, make, |state| {
             self.tell(part, state.members(), total);
             if saved.elapsed() >= CHECKPOINT_INTERVAL || state.members() == total {

@@ -22,6 +22,7 @@ use thiserror::Error;
 
 use crate::density::DensityError;
 use crate::monte_carlo::EnsembleError;
+use crate::problem::DataError;
 use crate::report::result::CaseResult;
 use crate::spec::Spec;
 use crate::statistics::StatisticsError;
@@ -60,6 +61,8 @@ pub enum RunError {
         part: String,
         source: DensityError,
     },
+    #[error("case {case}: data sets: {source}")]
+    DataSets { case: usize, source: DataError },
     #[error("case {case}: monte-carlo: {source}")]
     Ensemble { case: usize, source: EnsembleError },
     #[error("checkpoint {path}: {source}")]

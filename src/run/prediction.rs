@@ -67,6 +67,45 @@ pub enum Closure {
     },
 }
 
+impl Closure {
+    /// Of an average over problems that are solved one by one, with the effect of the field on the average density.
+    pub(super) fn average(all: &[Self], effect: Option<f64>) -> Option<Self> {
+        let mean = |of: &dyn Fn(&Self) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
+        let worst = |of: &dyn Fn(&Self) -> f64| all.iter().map(of).fold(0.0, f64::max);
+        let leverage = |closure: &Self| match closure {
+            Self::FirstOrder { leverage } | Self::Kernel { leverage, .. } => *leverage,
+            _ => 0.0,
+        };
+        Some(match all.first()? {
+            Self::LargeSamples { .. } => Self::LargeSamples {
+                feature_ratio: mean(&|c| match c {
+                    Self::LargeSamples { feature_ratio } => *feature_ratio,
+                    _ => 0.0,
+                }),
+            },
+            Self::FirstOrder { .. } => Self::FirstOrder {
+                leverage: worst(&leverage),
+            },
+            Self::Kernel { .. } => Self::Kernel {
+                effect,
+                leverage: worst(&leverage),
+            },
+            Self::Gaussian { .. } => Self::Gaussian { effect: effect? },
+            Self::Layered { samples, .. } => {
+                let parts = |c: &Self| match c {
+                    Self::Layered { error, layer, .. } => (*error, *layer),
+                    _ => (0.0, 0.0),
+                };
+                Self::Layered {
+                    error: mean(&|c| parts(c).0),
+                    layer: mean(&|c| parts(c).1),
+                    samples: *samples,
+                }
+            }
+        })
+    }
+}
+
 /// How an ensemble of draws is grown: handed in by the caller, who knows about checkpoints and progress.
 pub type Grow<'a> =
     dyn FnMut(Method, &dyn RandomField, &Generator<'_>, u64) -> Result<Ensemble, RunError> + 'a;
@@ -80,40 +119,66 @@ pub(super) fn failed(case: usize, method: Method) -> impl Fn(DensityError) -> Ru
     }
 }
 
+/// What a method came to.
+#[derive(Debug, Clone)]
+pub(super) struct Outcome {
+    pub estimate: Estimate,
+    /// The draws of a sampled one.
+    pub ensemble: Option<Ensemble>,
+    /// In D >= 2, what another was read off.
+    pub cloud: Option<Ensemble>,
+}
+
+impl From<Estimate> for Outcome {
+    fn from(estimate: Estimate) -> Self {
+        Self {
+            estimate,
+            ensemble: None,
+            cloud: None,
+        }
+    }
+}
+
+impl Outcome {
+    /// The mean of draws.
+    pub fn sampled(ensemble: Ensemble) -> Self {
+        let estimate = Estimate {
+            masses: ensemble.mean(),
+            errors: vec![
+                ("draws", ensemble.noise_floor().mean.tv),
+                ("push-forward", ensemble.unresolved()),
+            ],
+        };
+        Self {
+            ensemble: Some(ensemble),
+            ..estimate.into()
+        }
+    }
+
+    /// A density that in D >= 2 was read off clouds.
+    pub fn read_off(estimate: Estimate, cloud: Option<Ensemble>) -> Self {
+        Self {
+            cloud,
+            ..estimate.into()
+        }
+    }
+}
+
 impl PredictionSet {
     /// Stores a method's density, and its errors by source among the diagnostics.
-    pub(super) fn insert(
-        &mut self,
-        method: Method,
-        estimate: Estimate,
-        ensemble: Option<Ensemble>,
-        seconds: f64,
-    ) {
-        let parts: BTreeMap<&str, f64> = estimate.errors.iter().copied().collect();
+    pub(super) fn insert(&mut self, method: Method, outcome: impl Into<Outcome>, seconds: f64) {
+        let outcome = outcome.into();
+        let parts: BTreeMap<&str, f64> = outcome.estimate.errors.iter().copied().collect();
         self.diagnostics
             .insert(format!("error.{}", method.name()), json!(parts));
         self.by_method.insert(
             method,
             Prediction {
-                estimate,
-                ensemble,
-                cloud: None,
+                estimate: outcome.estimate,
+                ensemble: outcome.ensemble,
+                cloud: outcome.cloud,
                 seconds,
             },
         );
-    }
-
-    /// Stores a density in D >= 2 that was read off clouds.
-    pub(super) fn insert_cloud(
-        &mut self,
-        method: Method,
-        estimate: Estimate,
-        cloud: Ensemble,
-        seconds: f64,
-    ) {
-        self.insert(method, estimate, None, seconds);
-        if let Some(prediction) = self.by_method.get_mut(&method) {
-            prediction.cloud = Some(cloud);
-        }
     }
 }

@@ -326,10 +326,7 @@ fn error_budget(
         .by_method
         .get(&Method::GaussianField)
         .and_then(|p| p.ensemble.as_ref())
-        .map_or(0.0, |e| {
-            let models = experiment.monte_carlo.models as f64;
-            e.noise_floor().mean.tv * (e.members() as f64 / models).sqrt()
-        });
+        .map_or(0.0, |e| e.noise_of(experiment.monte_carlo.models as f64));
     let distance = if gap > 0.0 {
         format!(", distance {} from the Gaussian field", number(gap))
     } else {

@@ -270,6 +270,7 @@ const ALLOWED: &[(&str, &str)] = &[
         r#""mean-field" | "semiclassical" | "saddle" | "gaussian-field" | "sample-sum" | "fokker-planck" | "gaussian-score" | "smoothed-score" | "linear-rmt""#,
     ),
     ("predict.draws", "an integer >= 2"),
+    ("predict.data_sets", "an integer >= 2"),
     (
         "predict.particles",
         "an integer >= 8; at least 32 with monte_carlo.start = \"stratified\"",

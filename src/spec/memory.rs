@@ -39,6 +39,9 @@ const FLOAT: u64 = size_of::<f64>() as u64;
 impl MemoryEstimate {
     /// Estimates the memory of a case.
     pub fn of(experiment: &Experiment) -> Self {
+        if let Some(given) = experiment.given_one() {
+            return Self::of(&given);
+        }
         let family = experiment.family.linear();
         let features = family.map_or(0, |linear| linear.features.len() as u64);
         let samples = experiment.training.as_ref().map_or(0, |t| t.samples as u64);

@@ -616,6 +616,11 @@ pub(super) struct RawPredict {
     #[schemars(range(min = 2))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draws: Option<u64>,
+    /// linear, kernel: data sets that are drawn and averaged over where samples share clean points (training.draws > 1), unless
+    /// gradient flow on points is solved to first order (statistics sandwich). Default 16.
+    #[schemars(range(min = 2))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_sets: Option<u64>,
     /// linear: trajectories per draw, at least 8, or 32 with stratified starts. The average density needs few, bands over
     /// single densities as many as the models they are compared with. Default monte_carlo.particles.
     #[schemars(range(min = 8))]

@@ -10,14 +10,14 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::support::{Place, SMALL, bare, read_json};
 
-/// Two cases, each with both ensembles of some seconds: long against the delays of the kills, also on a busy machine.
+/// Two cases, fresh samples and data sets, each with both ensembles of some seconds: long against the delays of the kills, also on a busy machine.
 fn long_spec() -> String {
     let spec = SMALL
         .replace("draws = 100", "draws = 12000")
         .replace("models = 130", "models = 12000")
         .replace("particles = 64", "particles = 256")
         .replace("steps = 20", "steps = 40");
-    spec + "\n[sweep]\n\"training.samples\" = [40, 80]\n"
+    spec + "\n[sweep]\n\"training.draws\" = [1, 4]\n"
 }
 
 /// Starts the command and kills it `later` after `reached` first holds. True when it was still running.
@@ -110,7 +110,7 @@ fn a_killed_run_continues_with_the_same_bits() {
 #[test]
 fn a_changed_spec_starts_afresh() {
     let place = Place::with(&long_spec());
-    let job = ["predict", "spec.toml", "--set", "training.samples=40"];
+    let job = ["predict", "spec.toml", "--set", "training.draws=1"];
     let changed = ["--set", "training.ridge=1"];
     let with = |more: &[&'static str]| [&job[..], more].concat();
     let stored = || {
@@ -179,7 +179,7 @@ fn a_broken_checkpoint_is_done_again() {
         "spec.toml",
         "-q",
         "--set",
-        "training.samples=40",
+        "training.draws=1",
         "--set",
         "predict.draws=3000",
     ];

@@ -3,7 +3,7 @@
 use crate::support::{NAIVE, Place, SMALL, bare, density, numbers};
 
 /// Specs by name, as changes to [`SMALL`].
-const LINEAR: [(&str, &[&str]); 12] = [
+const LINEAR: [(&str, &[&str]); 13] = [
     ("as it is", &[]),
     (
         "swept",
@@ -51,6 +51,7 @@ const LINEAR: [(&str, &[&str]); 12] = [
             "predict.one_loop=true",
         ],
     ),
+    ("data sets", &["training.draws=4", "predict.data_sets=3"]),
     (
         "more samples than features",
         &["training.samples=100", "training.objective=esm"],

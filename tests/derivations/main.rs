@@ -30,6 +30,7 @@ mod d25_clustering;
 mod d25_subspaces;
 mod d25_transition;
 mod d26_rival_theories;
+mod d27_data_sets;
 mod d2_dsm_target;
 mod d3_path_integral;
 mod d4_naive_family;

@@ -6,6 +6,7 @@ mod closed_forms;
 mod cloud;
 mod common;
 mod compare;
+mod data_sets;
 mod densities;
 mod features;
 mod fokker_planck;

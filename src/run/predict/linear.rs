@@ -8,25 +8,29 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::expansion::expansion_shift;
-use super::saddles;
+use super::push::{Push, Pushed};
+use super::{data_sets, saddles};
 use crate::action::Action;
 use crate::compare::total_variation;
 use crate::density::{
-    Chain, DensityError, Ensemble, Estimate, GaussianField, Generator, LARGE_PARAMETER,
-    LayerChoice, LayeredField, Masses, RandomField, SampleSumField, Semiclassical, Sum,
-    choose_layer, gap_filling, gaussianity, mean_field, saddle_density, semiclassical,
+    DensityError, Ensemble, GaussianField, Generator, LARGE_PARAMETER, LayerChoice, LayeredField,
+    RandomField, SampleSumField, Semiclassical, Sum, choose_layer, cloud_estimate, gap_filling,
+    gaussianity, saddle_density, semiclassical, semiclassical_cloud,
 };
-use crate::experiment::{Experiment, Method, Process, Scheme, StatisticsKind};
-use crate::family::{Linear, LinearDenoiser};
+use crate::experiment::{Experiment, Method, Process, StatisticsKind};
+use crate::family::Linear;
 use crate::numerics::random::stream;
 use crate::problem::{Problem, StartDensity, Training};
 use crate::run::RunError;
-use crate::run::prediction::{Closure, Grow, LIMITED, PredictionSet, failed};
+use crate::run::prediction::{Closure, Grow, LIMITED, Outcome, PredictionSet, failed};
 use crate::statistics::{
     Equivalent, FlowEquivalent, FlowSum, KernelStatistics, QuenchedLayer, SampleSum, Sandwich,
     StatisticsError, VKernel, WeightStatistics, equivalent, flow_equivalent, kernel_equivalent,
     kernel_statistics, sandwich,
 };
+
+pub(super) const FOLDS: &str =
+    "the mean flow map folds: at these step sizes it is no longer monotone in x_T";
 
 /// Change of the statistics at the last refinement beyond which a warning says so.
 const COARSE: f64 = 1e-2;
@@ -56,13 +60,17 @@ pub(super) enum Statistics<'a> {
 
 /// Everything the methods share.
 pub(super) struct Job<'a> {
+    /// The case, or the same with a data set in place of its data: what statistics are solved for.
     pub(super) experiment: &'a Experiment,
-    pub(super) problem: &'a Problem,
-    pub(super) family: &'a Linear,
-    pub(super) training: &'a Training,
-    pub(super) generator: Generator<'a>,
-    pub(super) case: usize,
-    pub(super) seed_of_layers: u64,
+    problem: &'a Problem,
+    family: &'a Linear,
+    training: &'a Training,
+    /// Of the case.
+    generator: &'a Generator<'a>,
+    case: usize,
+    seed_of_layers: u64,
+    /// Number up to which draws are grown.
+    pub(super) draws: u64,
     pub(super) statistics: Statistics<'a>,
 }
 
@@ -74,146 +82,134 @@ pub(super) fn predict(
     seed: &dyn Fn(Method) -> u64,
     grow: &mut Grow<'_>,
 ) -> Result<PredictionSet, RunError> {
-    let mut set = PredictionSet::default();
-    let (Some(training), Some(kind)) = (&experiment.training, experiment.predict.statistics) else {
-        return Ok(set);
-    };
-    let started = Instant::now();
-    let seed_of_layers = seed(Method::GaussianField);
-    let statistics =
-        Statistics::new(experiment, family, training, kind, seed_of_layers).map_err(|source| {
-            RunError::Density {
-                case,
-                part: "statistics".into(),
-                source,
-            }
-        })?;
-    set.statistics_seconds = started.elapsed().as_secs_f64();
-    statistics.describe(&mut set, experiment, family, training.samples);
-    let job = Job {
-        experiment,
-        problem: &experiment.problem,
-        family,
-        training,
-        generator: Generator::new(experiment).with_particles(experiment.predict.particles),
-        case,
-        statistics,
-        seed_of_layers,
-    };
-    if experiment.problem.dim() > 1 {
-        return job.in_space(seed, grow, set);
+    let generator = Generator::new(experiment).with_particles(experiment.predict.particles);
+    if let Some(count) = experiment.predict.data_sets {
+        return data_sets::predict(experiment, family, &generator, case, count, seed, grow);
     }
+    let mut set = PredictionSet::default();
+    let seed_of_layers = seed(Method::GaussianField);
+    let Some(job) = Job::new(
+        experiment,
+        family,
+        &generator,
+        case,
+        seed_of_layers,
+        &mut set,
+    )?
+    else {
+        return Ok(set); // refused by the spec: no weights are trained
+    };
     let started = Instant::now();
     let (reference, quadrature) = job.reference()?;
     let reference_seconds = started.elapsed().as_secs_f64();
     job.describe_gaussianity(&mut set)?;
     for method in experiment.predict.own_methods() {
         let started = Instant::now();
-        let (mut estimate, ensemble) = match method {
-            Method::MeanField => {
-                let Some(reference) = &reference else {
-                    continue; // refused by the spec: a scheme of several stages with noise
-                };
-                (job.mean_field(reference, &mut set)?, None)
-            }
-            Method::Semiclassical => (job.semiclassical(&mut set)?, None),
-            Method::Saddle => (job.saddle(seed(method), &mut set)?, None),
-            Method::GaussianField => {
-                let ensemble = job.gaussian_field(seed(method), grow, &mut set)?;
-                (sampled(&ensemble), Some(ensemble))
-            }
-            Method::SampleSum => {
-                let Some(ensemble) = job.sample_sum(seed(method), grow)? else {
-                    continue; // refused by the spec: the sum needs the influences, and has no layer
-                };
-                (sampled(&ensemble), Some(ensemble))
-            }
-            _ => continue, // refused by the spec: no white noise here
+        let outcome = match (method, &reference) {
+            (Method::MeanField, Some(reference)) => Some(job.mean_field(reference, &mut set)?),
+            _ => job.method(method, seed(method), grow, &mut set)?,
         };
-        estimate.errors.push(("quadrature", quadrature));
+        let Some(mut outcome) = outcome else {
+            continue; // refused by the spec
+        };
+        outcome.estimate.errors.push(("quadrature", quadrature));
         let mut seconds = started.elapsed().as_secs_f64();
         if method == Method::MeanField {
             seconds += reference_seconds;
         }
-        set.insert(method, estimate, ensemble, seconds);
+        set.insert(method, outcome, seconds);
     }
-    let mean = reference.as_ref().map(|(estimate, _)| &estimate.masses);
-    job.assess_closure(mean, &mut set);
+    let field = set.by_method.get(&Method::GaussianField);
+    let effect = (reference.as_ref().zip(field))
+        .map(|(mean, field)| total_variation(mean.masses(), &field.estimate.masses));
+    set.closure = job.statistics.closure(effect).or(set.closure);
     Ok(set)
 }
 
 impl<'a> Job<'a> {
-    /// Without a layer the field's whole effect bounds what its being Gaussian is off by: the distance from `mean`, what the mean
-    /// weights generate.
-    pub(super) fn assess_closure(&self, mean: Option<&Masses>, set: &mut PredictionSet) {
-        let field = set.by_method.get(&Method::GaussianField);
-        let effect = mean
-            .zip(field)
-            .map(|(mean, field)| total_variation(mean, &field.estimate.masses));
-        set.closure = match &self.statistics {
-            Statistics::Flow(flow) => Some(Closure::Kernel {
-                effect,
-                leverage: flow.statistics.largest_leverage,
-            }),
-            Statistics::Equivalent(e) if e.whitening.is_some() => Some(Closure::Kernel {
-                effect,
-                leverage: e.largest_leverage(),
-            }),
-            Statistics::Equivalent(_) => effect.map(|effect| Closure::Gaussian { effect }),
-            _ => return, // of first order, of many samples, or with a layer: already told
+    /// Solves the statistics, and tells of them. `None` for a family without trained weights.
+    pub(super) fn new(
+        experiment: &'a Experiment,
+        family: &'a Linear,
+        generator: &'a Generator<'a>,
+        case: usize,
+        seed_of_layers: u64,
+        set: &mut PredictionSet,
+    ) -> Result<Option<Self>, RunError> {
+        let (Some(training), Some(kind)) = (&experiment.training, experiment.predict.statistics)
+        else {
+            return Ok(None);
         };
+        let started = Instant::now();
+        let statistics = Statistics::new(experiment, family, training, kind, seed_of_layers)
+            .map_err(|source| RunError::Density {
+                case,
+                part: "statistics".into(),
+                source,
+            })?;
+        set.statistics_seconds = started.elapsed().as_secs_f64();
+        statistics.describe(set, experiment, family, training.samples);
+        Ok(Some(Self {
+            experiment,
+            problem: &experiment.problem,
+            family,
+            training,
+            generator,
+            case,
+            seed_of_layers,
+            draws: experiment.predict.draws as u64,
+            statistics,
+        }))
     }
 
-    /// The density of the model with the given weights, and whether its map of x_T folds: its push-forward, or with noise the
-    /// density of the sampler's chain.
-    fn push(&self, weights: &DVector<f64>) -> Result<(Estimate, bool), RunError> {
-        let denoiser = LinearDenoiser {
+    /// Every method but the push-forward of the mean weights; `None` where it does not apply.
+    pub(super) fn method(
+        &self,
+        method: Method,
+        seed: u64,
+        grow: &mut Grow<'_>,
+        set: &mut PredictionSet,
+    ) -> Result<Option<Outcome>, RunError> {
+        Ok(match method {
+            Method::Semiclassical => Some(self.semiclassical(seed, set)?),
+            Method::Saddle if self.problem.dim() == 1 => Some(self.saddle(seed, set)?),
+            Method::GaussianField => Some(Outcome::sampled(self.gaussian_field(seed, grow, set)?)),
+            Method::SampleSum => self.sample_sum(seed, grow)?.map(Outcome::sampled),
+            _ => None,
+        })
+    }
+
+    pub(super) fn push(&self) -> Push<'_> {
+        Push {
+            experiment: self.experiment,
             family: self.family,
-            diffusion: &self.problem.diffusion,
-            weights: weights.as_slice(),
-        };
-        let failed = failed(self.case, Method::MeanField);
-        match self.experiment.sampler.process {
-            Process::PfOde => mean_field(self.generator.flow(), &denoiser, self.generator.bins())
-                .map(|(estimate, push)| (estimate, push.folds))
-                .map_err(failed),
-            Process::ReverseSde { churn } => Chain {
-                problem: self.problem,
-                model: &denoiser,
-                scheme: self.experiment.sampler.scheme,
-                times: self.generator.times(),
-                churn,
-                start: self.generator.start_density(),
-                bins: self.generator.bins(),
-            }
-            .density()
-            .map(|density| (density.estimate, density.folds))
-            .map_err(failed),
+            generator: self.generator,
+            case: self.case,
+            seed: self.seed_of_layers,
         }
     }
 
-    /// The density of the mean weights without a layer (schemes of several stages have none with noise), and what the
-    /// quadrature's last refinement changes in it: that stands for its error in all densities.
-    fn reference(&self) -> Result<(Option<(Estimate, bool)>, f64), RunError> {
-        let sampler = &self.experiment.sampler;
-        let noisy = matches!(sampler.process, Process::ReverseSde { .. });
-        if noisy && !matches!(sampler.scheme, Scheme::Euler | Scheme::Ddim) {
+    /// The density of the mean weights without a layer, where the sampler has one, and what the quadrature's last refinement
+    /// changes in it: that stands for its error in all densities.
+    pub(super) fn reference(&self) -> Result<(Option<Pushed>, f64), RunError> {
+        let push = self.push();
+        if !push.applies() {
             return Ok((None, self.statistics.change()));
         }
         let (fine, coarse) = self.statistics.quadratures();
-        let (fine, coarse) = (self.push(fine)?, self.push(coarse)?);
-        let change = total_variation(&fine.0.masses, &coarse.0.masses);
+        let (fine, coarse) = (push.of(fine)?, push.of(coarse)?);
+        let change = total_variation(fine.masses(), coarse.masses());
         Ok((Some(fine), change))
     }
 
-    /// Only the equivalent knows the samples' influences, and only the flow has paths.
+    /// Only the equivalent knows the samples' influences, and only the flow on the line has paths.
     fn describe_gaussianity(&self, set: &mut PredictionSet) -> Result<(), RunError> {
         let (Statistics::Equivalent(equivalent) | Statistics::Layered { equivalent, .. }) =
             &self.statistics
         else {
             return Ok(());
         };
-        if self.experiment.sampler.process != Process::PfOde {
+        if self.experiment.sampler.process != Process::PfOde || self.problem.dim() > 1 {
             return Ok(());
         }
         let shape = gaussianity(
@@ -235,56 +231,61 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// The push-forward of the mean weights: with a layer, of their average over layers.
-    fn mean_field(
-        &self,
-        reference: &(Estimate, bool),
-        set: &mut PredictionSet,
-    ) -> Result<Estimate, RunError> {
-        let (estimate, folds) = match self.statistics.choice() {
-            Some(choice) => self.layered_mean_field(&choice.layer)?,
+    /// The push-forward of the mean weights: with a layer, of their average over layers, whose two halves tell its noise.
+    fn mean_field(&self, reference: &Pushed, set: &mut PredictionSet) -> Result<Outcome, RunError> {
+        let pushed = match self.statistics.choice() {
+            Some(_) => self.push().of_halves(&self.mean_weights(1)?)?,
             None => reference.clone(),
         };
-        if folds {
-            set.warnings.push(
-                "the mean flow map folds: at these step sizes it is no longer monotone in x_T"
-                    .into(),
-            );
+        if pushed.folds {
+            set.warnings.push(FOLDS.into());
         }
-        Ok(estimate)
+        Ok(pushed.into())
     }
 
-    /// The mean over layers; what its two halves differ by shows the noise.
-    fn layered_mean_field(&self, layer: &QuenchedLayer<'_>) -> Result<(Estimate, bool), RunError> {
-        let seed = self.seed_of_layers;
-        let [a, b] = mean_weights(layer, seed).map_err(|source| RunError::Statistics {
-            case: self.case,
-            source,
-        })?;
-        let (mut estimate, folds) = self.push(&((&a + &b) * 0.5))?;
-        let halves = total_variation(&self.push(&a)?.0.masses, &self.push(&b)?.0.masses);
-        estimate.errors.push(("draws", 0.5 * halves));
-        Ok((estimate, folds))
+    /// Mean weights, twice: over either half of the layers where there are any, a `share`-th of the usual number.
+    pub(super) fn mean_weights(&self, share: u64) -> Result<[DVector<f64>; 2], RunError> {
+        let Some(choice) = self.statistics.choice() else {
+            let mean = self.statistics.quadratures().0;
+            return Ok([mean.clone(), mean.clone()]);
+        };
+        let draws = match self.problem.dim() {
+            1 => MEAN_DRAWS,
+            _ => MEAN_DRAWS_IN_SPACE,
+        };
+        let half = (draws / 2).div_ceil(share);
+        mean_weights(&choice.layer, half, self.seed_of_layers).map_err(|source| {
+            RunError::Statistics {
+                case: self.case,
+                source,
+            }
+        })
     }
 
     /// Refused by the spec where there is a layer.
-    fn semiclassical(&self, set: &mut PredictionSet) -> Result<Estimate, RunError> {
-        let one_loop = self.experiment.predict.one_loop;
+    fn semiclassical(&self, seed: u64, set: &mut PredictionSet) -> Result<Outcome, RunError> {
+        let failed = failed(self.case, Method::Semiclassical);
+        let weights = self.statistics.gaussian();
+        if self.problem.dim() > 1 {
+            let cloud =
+                semiclassical_cloud(self.generator, self.family, weights, seed).map_err(failed)?;
+            return Ok(Outcome::read_off(cloud_estimate(&cloud), Some(cloud)));
+        }
         let solution = semiclassical(
             self.problem,
             self.family,
             self.generator.flow(),
-            self.statistics.gaussian(),
-            one_loop,
+            weights,
+            self.experiment.predict.one_loop,
             self.generator.bins(),
         )
-        .map_err(failed(self.case, Method::Semiclassical))?;
+        .map_err(failed)?;
         describe_loops(&solution, set);
-        Ok(solution.estimate)
+        Ok(solution.estimate.into())
     }
 
     /// Refused by the spec where there is a layer, or a scheme without a discretised action.
-    fn saddle(&self, seed: u64, set: &mut PredictionSet) -> Result<Estimate, RunError> {
+    fn saddle(&self, seed: u64, set: &mut PredictionSet) -> Result<Outcome, RunError> {
         let kernel = self.kernel()?;
         let failed = failed(self.case, Method::Saddle);
         let weights = self.statistics.gaussian();
@@ -305,7 +306,7 @@ impl<'a> Job<'a> {
             };
             let StartDensity::Normal { std } = start else {
                 // refused by the spec: the start is one of the Gaussian variables that are optimised
-                return Ok(solution.estimate);
+                return Ok(solution.estimate.into());
             };
             match gap_filling(&action, *std, gap, predict.draws, seed) {
                 Ok(filling) => saddles::describe_filling(&filling, &kernel, &map, set),
@@ -316,7 +317,7 @@ impl<'a> Job<'a> {
                 Err(error) => return Err(failed(error)),
             }
         }
-        Ok(solution.estimate)
+        Ok(solution.estimate.into())
     }
 
     /// The V-kernel without a layer.
@@ -329,7 +330,7 @@ impl<'a> Job<'a> {
         })
     }
 
-    pub(super) fn gaussian_field(
+    fn gaussian_field(
         &self,
         seed: u64,
         grow: &mut Grow<'_>,
@@ -351,11 +352,7 @@ impl<'a> Job<'a> {
     }
 
     /// `None` where statistics have no sum over samples.
-    pub(super) fn sample_sum(
-        &self,
-        seed: u64,
-        grow: &mut Grow<'_>,
-    ) -> Result<Option<Ensemble>, RunError> {
+    fn sample_sum(&self, seed: u64, grow: &mut Grow<'_>) -> Result<Option<Ensemble>, RunError> {
         let sum = match &self.statistics {
             Statistics::Equivalent(e) => {
                 SampleSum::new(&e.population, &e.coarse, self.training).map(Sum::Ridge)
@@ -377,18 +374,7 @@ impl<'a> Job<'a> {
         field: &dyn RandomField,
         grow: &mut Grow<'_>,
     ) -> Result<Ensemble, RunError> {
-        let draws = self.experiment.predict.draws as u64;
-        grow(method, field, &self.generator, draws)
-    }
-}
-
-pub(super) fn sampled(ensemble: &Ensemble) -> Estimate {
-    Estimate {
-        masses: ensemble.mean(),
-        errors: vec![
-            ("draws", ensemble.noise_floor().mean.tv),
-            ("push-forward", ensemble.unresolved()),
-        ],
+        grow(method, field, self.generator, self.draws)
     }
 }
 
@@ -476,6 +462,23 @@ impl<'a> Statistics<'a> {
         }
     }
 
+    /// Without a layer the field's whole effect on the average density, the distance from what the mean weights generate, bounds what
+    /// its being Gaussian is off by. `None` of first order, of many samples, or with a layer, where `describe` has told.
+    pub(super) fn closure(&self, effect: Option<f64>) -> Option<Closure> {
+        match self {
+            Self::Flow(flow) => Some(Closure::Kernel {
+                effect,
+                leverage: flow.statistics.largest_leverage,
+            }),
+            Self::Equivalent(e) if e.whitening.is_some() => Some(Closure::Kernel {
+                effect,
+                leverage: e.largest_leverage(),
+            }),
+            Self::Equivalent(_) => effect.map(|effect| Closure::Gaussian { effect }),
+            _ => None,
+        }
+    }
+
     fn describe(
         &self,
         set: &mut PredictionSet,
@@ -502,16 +505,12 @@ impl<'a> Statistics<'a> {
     }
 }
 
-/// Mean weights over either half of so many draws.
-pub(super) fn mean_weights(
+/// Mean weights over twice `half` draws of a layer, either half by itself.
+fn mean_weights(
     layer: &QuenchedLayer<'_>,
+    half: u64,
     seed: u64,
 ) -> Result<[DVector<f64>; 2], StatisticsError> {
-    let draws = match layer.problem().dim() {
-        1 => MEAN_DRAWS,
-        _ => MEAN_DRAWS_IN_SPACE,
-    };
-    let half = draws / 2;
     let mean = |first: u64| -> Result<DVector<f64>, StatisticsError> {
         let parts: Result<Vec<DVector<f64>>, StatisticsError> = (first..first + half)
             .into_par_iter()

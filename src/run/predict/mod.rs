@@ -1,10 +1,11 @@
 //! The theory side of a case: statistics, then every density method asked for.
 
+mod data_sets;
 mod expansion;
 mod linear;
+mod push;
 mod rivals;
 mod saddles;
-mod space;
 mod subspaces;
 
 pub(super) use subspaces::fluctuations;
@@ -14,7 +15,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::RunError;
-use super::prediction::{Grow, PredictionSet, failed};
+use super::prediction::{Grow, Outcome, PredictionSet, failed};
 use crate::density::{
     DensityError, Ensemble, Estimate, Generated, Generator, WhiteNoise, cloud_density,
     cloud_estimate, fokker_planck, fokker_planck_plane, mean_field, white_saddle,
@@ -77,7 +78,8 @@ fn predict_naive(
                 &mut set,
             )
             .map_err(failed(case, method))?;
-            set.insert_cloud(method, estimate, cloud, started.elapsed().as_secs_f64());
+            let outcome = Outcome::read_off(estimate, Some(cloud));
+            set.insert(method, outcome, started.elapsed().as_secs_f64());
             continue;
         }
         let estimate = match method {
@@ -111,7 +113,7 @@ fn predict_naive(
                 estimate
             }
         };
-        set.insert(method, estimate, None, started.elapsed().as_secs_f64());
+        set.insert(method, estimate, started.elapsed().as_secs_f64());
     }
     Ok(set)
 }

@@ -9,7 +9,7 @@ use crate::problem::Decisions;
 use crate::report::result::DECISIONS;
 use crate::rivals::{LARGEST_DIMENSION, rival_density};
 use crate::run::RunError;
-use crate::run::prediction::{PredictionSet, failed};
+use crate::run::prediction::{Outcome, PredictionSet, failed};
 
 /// Adds the densities of the rival methods asked for, and the speciation and collapse times.
 pub(super) fn predict(
@@ -23,11 +23,10 @@ pub(super) fn predict(
         let density =
             rival_density(experiment, method, seed(method)).map_err(failed(case, method))?;
         let seconds = started.elapsed().as_secs_f64();
-        match density {
-            Some((estimate, Some(cloud))) => set.insert_cloud(method, estimate, cloud, seconds),
-            Some((estimate, None)) => set.insert(method, estimate, None, seconds),
-            None => continue, // refused by the spec
-        }
+        let Some((estimate, cloud)) = density else {
+            continue; // refused by the spec
+        };
+        set.insert(method, Outcome::read_off(estimate, cloud), seconds);
     }
     if experiment.problem.dim() > LARGEST_DIMENSION {
         return Ok(());

@@ -9,7 +9,7 @@ use crate::family::{CleanPoints, LowRank, LowRankDenoiser, SubspaceFamily};
 use crate::monte_carlo::EnsembleError;
 use crate::monte_carlo::subspace::{SubspaceTrainer, true_bases};
 use crate::run::RunError;
-use crate::run::prediction::{Grow, PredictionSet, failed};
+use crate::run::prediction::{Grow, Outcome, PredictionSet, failed};
 use crate::statistics::SubspaceFluctuation;
 
 /// Computes every method of the case.
@@ -43,15 +43,16 @@ pub(super) fn predict(
                     masses: ensemble.mean(),
                     errors: vec![("draws", ensemble.noise_floor().mean.tv)],
                 };
-                set.insert(method, estimate, Some(ensemble), seconds());
+                let outcome = Outcome {
+                    ensemble: Some(ensemble),
+                    ..estimate.into()
+                };
+                set.insert(method, outcome, seconds());
             }
             _ => {
                 let (estimate, cloud) = of_limit(experiment, &generator, &limit, seed(method))
                     .map_err(failed(case, method))?;
-                match cloud {
-                    Some(cloud) => set.insert_cloud(method, estimate, cloud, seconds()),
-                    None => set.insert(method, estimate, None, seconds()),
-                }
+                set.insert(method, Outcome::read_off(estimate, cloud), seconds());
             }
         }
     }

@@ -117,6 +117,7 @@ pub(super) fn exact_score(
             statistics: None,
             methods: Vec::new(),
             draws: 0,
+            data_sets: None,
             particles: 0,
             tolerance: 1.0,
             one_loop: false,

@@ -8,17 +8,20 @@ use crate::experiment::{
     Start, StatisticsKind,
 };
 use crate::family::Family;
-use crate::problem::{Problem, StartLaw, Training};
+use crate::problem::{Component, Objective, Problem, StartLaw, Training};
 use crate::rivals::{LARGEST_DIMENSION, SmoothedScore};
 use crate::spec::error::Fault;
 use crate::spec::fields::{refuse, refuse_inapplicable};
 use crate::spec::path::FieldPath;
 use crate::spec::raw::RawPredict;
 
-/// Defaults of `draws`, `starts` and `tolerance`.
+/// Defaults of `draws`, `starts`, `tolerance` and `data_sets`.
 const DRAWS: u64 = 2000;
 const STARTS: u64 = 64;
 const TOLERANCE: f64 = 0.02;
+const DATA_SETS: u64 = 16;
+/// Points of a drawn data set: the posterior sums over all of them at every node.
+const MOST_POINTS: f64 = 1e5;
 
 /// What decides which methods apply.
 #[derive(Clone, Copy)]
@@ -57,6 +60,7 @@ pub(super) fn resolve(
             smoothing: smoothing(raw, &methods, setting.problem)?,
             methods,
             draws: count("predict.draws", DRAWS, 2, u64::MAX)?,
+            data_sets: None,
             particles: monte_carlo.particles,
             tolerance: TOLERANCE,
             one_loop: false,
@@ -65,6 +69,9 @@ pub(super) fn resolve(
     }
     let one_loop = *raw.one_loop.get_or_insert(false);
     let statistics = statistics(raw, setting, one_loop)?;
+    let draws = *raw.draws.get_or_insert(DRAWS);
+    let draws = count("predict.draws", draws, 2, u64::MAX)?;
+    let data_sets = data_sets(raw, setting, statistics, draws)?;
     let methods = methods(raw, setting, Some(statistics))?;
     if one_loop {
         check_one_loop(&methods, setting)?;
@@ -72,7 +79,6 @@ pub(super) fn resolve(
     let starts = starts(raw, &methods)?;
     let gap = gap(raw, &methods, setting.sampler, output)?;
     let smoothing = smoothing(raw, &methods, setting.problem)?;
-    let draws = *raw.draws.get_or_insert(DRAWS);
     let least = match monte_carlo.start {
         Start::Stratified => 32,
         Start::Random => 8,
@@ -95,7 +101,8 @@ pub(super) fn resolve(
     Ok(PredictOptions {
         statistics: Some(statistics),
         methods,
-        draws: count("predict.draws", draws, 2, u64::MAX)?,
+        draws,
+        data_sets,
         particles: count("predict.particles", particles, least, u64::MAX)?,
         tolerance,
         one_loop,
@@ -131,6 +138,7 @@ fn of_subspaces(
         statistics: None,
         methods,
         draws: count("predict.draws", draws, 2, u64::MAX)?,
+        data_sets: None,
         particles: count("predict.particles", particles, 8, u64::MAX)?,
         tolerance: TOLERANCE,
         one_loop: false,
@@ -216,27 +224,73 @@ fn statistics(
         let default = default_statistics(raw, one_loop);
         return Ok(*raw.statistics.get_or_insert(default));
     };
-    let default = match (training.draws, training.time) {
+    let default = match training.time {
+        // Conditional means of the protocol's own data are the target: first order has them in closed form.
+        Some(_) if training.draws > 1 && training.objective == Objective::Esm => {
+            StatisticsKind::Sandwich
+        }
         // A draw of a flow's layer reads the residuals' law at every node: gigabytes in more than two dimensions.
-        (1, Some(_)) if setting.problem.dim() > 2 => StatisticsKind::Equivalent,
-        (1, _) => default_statistics(raw, one_loop),
-        _ => StatisticsKind::Sandwich,
+        Some(_) if setting.problem.dim() > 2 => StatisticsKind::Equivalent,
+        _ => default_statistics(raw, one_loop),
     };
     let asked = *raw.statistics.get_or_insert(default);
-    let (served, allowed) = match training.time {
-        Some(_) => (
-            training.draws == 1 || asked == StatisticsKind::Sandwich,
-            "\"sandwich\" (first order in a sample's influence) where samples share clean points (training.draws > 1)",
-        ),
-        None => (
-            asked != StatisticsKind::Sandwich,
-            "\"equivalent\" or \"quenched-layer\" with kernel ridge regression",
-        ),
-    };
-    if !served {
-        return Err(Fault::value(FieldPath::of("predict.statistics")).allowed(allowed));
+    if training.time.is_none() && asked == StatisticsKind::Sandwich {
+        return Err(Fault::value(FieldPath::of("predict.statistics"))
+            .allowed("\"equivalent\" or \"quenched-layer\" with kernel ridge regression"));
     }
     Ok(asked)
+}
+
+/// How many data sets are averaged over: none where samples are fresh, or share clean points in closed form.
+fn data_sets(
+    raw: &mut RawPredict,
+    setting: &Setting<'_>,
+    statistics: StatisticsKind,
+    draws: usize,
+) -> Result<Option<usize>, Fault> {
+    let path = FieldPath::of("predict.data_sets");
+    let shared = setting.training.filter(|t| t.draws > 1);
+    let Some(training) = shared.filter(|t| !in_closed_form(setting, t, statistics)) else {
+        return match raw.data_sets {
+            Some(_) => Err(Fault::value(path).allowed(
+                "nothing unless samples share clean points (training.draws > 1), and these are not solved to first order (gradient flow on points with predict.statistics = \"sandwich\")",
+            )),
+            None => Ok(None),
+        };
+    };
+    if training.objective == Objective::Esm {
+        return Err(Fault::value(FieldPath::of("training.objective")).allowed(
+            "\"dsm\" where samples share clean points (training.draws > 1); \"esm\" there with gradient flow on points and predict.statistics = \"sandwich\"",
+        ));
+    }
+    let count = count(
+        "predict.data_sets",
+        *raw.data_sets.get_or_insert(DATA_SETS),
+        2,
+        u64::MAX,
+    )?;
+    if 1.0 / training.sharing_probability() > MOST_POINTS {
+        let found = format!("{} with {} samples", training.draws, training.samples);
+        return Err(Fault::at(FieldPath::of("training.draws"), found).allowed(format!(
+            "1, or more: predictions are averages over data sets of (samples - 1)/(draws - 1) points, at most {MOST_POINTS}"
+        )));
+    }
+    if count > draws {
+        return Err(Fault::value(path).allowed(format!("at most predict.draws = {draws}")));
+    }
+    Ok(Some(count))
+}
+
+/// Gradient flow on points to first order (D22.12).
+fn in_closed_form(setting: &Setting<'_>, training: &Training, statistics: StatisticsKind) -> bool {
+    training.time.is_some()
+        && statistics == StatisticsKind::Sandwich
+        && setting
+            .problem
+            .data
+            .components()
+            .iter()
+            .all(Component::is_point)
 }
 
 /// The most trustworthy statistics that serve the methods asked for.
@@ -266,8 +320,16 @@ fn applicable(setting: &Setting<'_>, statistics: Option<StatisticsKind>) -> (Vec
     // Saddles are found on the line, the Fokker-Planck equation is solved up to the plane.
     let dim = setting.problem.dim();
     let sampler = setting.sampler;
+    // Averages over data sets are those of mean weights and of draws.
+    let averaged = match (setting.training, statistics) {
+        (Some(training), Some(statistics)) => {
+            training.draws > 1 && !in_closed_form(setting, training, statistics)
+        }
+        _ => false,
+    };
     let one_stage = matches!(sampler.scheme, Scheme::Euler | Scheme::Ddim);
     let solved = |m: &Method| match m {
+        Method::Saddle | Method::Semiclassical if averaged => false,
         Method::Saddle => dim == 1,
         Method::FokkerPlanck => dim == 1 || dim == 2 && sampler.start != StartLaw::Noised,
         // On the line the density of the reverse SDE's own chain, whose steps are a map and noise after it.
@@ -276,6 +338,10 @@ fn applicable(setting: &Setting<'_>, statistics: Option<StatisticsKind>) -> (Vec
     };
     let own = methods.iter().copied().filter(solved);
     let methods = own.chain(rivals(setting)).collect();
+    let because = match averaged {
+        true => format!("training.draws > 1, {because}"),
+        false => because,
+    };
     match dim {
         1 => (methods, because),
         _ => (methods, format!("D = {dim}, {because}")),

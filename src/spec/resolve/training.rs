@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{check, count, expression, protocol, subspaces};
 use crate::family::{Family, SubspaceFit};
-use crate::problem::{Component, Objective, Problem, TimeWeight, Training, Weighting};
+use crate::problem::{Objective, Problem, TimeWeight, Training, Weighting};
 use crate::spec::error::Fault;
 use crate::spec::fields::{refuse, refuse_inapplicable};
 use crate::spec::path::FieldPath;
@@ -64,9 +64,6 @@ pub(super) fn resolve(
         None => *raw.ridge.get_or_insert(0.1),
     };
     check("training.ridge", ridge.is_finite() && ridge >= 0.0)?;
-    if draws > 1 {
-        require_shared(problem, kernel, time)?;
-    }
     if !kernel && ridge == 0.0 && samples < features {
         let found = format!("0 with {samples} samples for {features} features");
         return Err(Fault::at(FieldPath::of("training.ridge"), found).allowed(format!(
@@ -85,7 +82,7 @@ pub(super) fn resolve(
 
 /// P and m, from P or from N.
 fn samples_and_draws(raw: &mut RawTraining, kernel: bool) -> Result<(usize, usize), Fault> {
-    // With features there is no choice to be told.
+    // With features and samples fresh ones are what is meant.
     if kernel || raw.dataset.is_some() {
         raw.draws.get_or_insert(1);
     }
@@ -115,24 +112,6 @@ fn samples_and_draws(raw: &mut RawTraining, kernel: bool) -> Result<(usize, usiz
             Err(Fault::at(path, found).allowed("fewer than 2^64 samples in all"))
         }
     }
-}
-
-/// Several draws of a clean point are predicted for gradient flow on points.
-fn require_shared(problem: &Problem, kernel: bool, time: Option<f64>) -> Result<(), Fault> {
-    let points = problem.data.components().iter().all(Component::is_point);
-    let allowed = match time {
-        _ if !kernel => {
-            "1 with features, whose training is predicted for fresh samples; several draws with model.kind = \"kernel\", \"ntk\" or \"mlp\" and training.time"
-        }
-        None => {
-            "1 with kernel ridge regression, which is predicted for fresh samples; several draws with training.time, gradient flow"
-        }
-        Some(_) if !points => {
-            "1 with data that have a width; several draws of a clean point are predicted for data that are points"
-        }
-        Some(_) => return Ok(()),
-    };
-    Err(Fault::value(FieldPath::of("training.draws")).allowed(allowed))
 }
 
 /// Keys of every family, and those that only networks have.

@@ -1,0 +1,129 @@
+//! Models whose samples share clean points against what is predicted for them: small data sets, on data that are points and on data
+//! with a width.
+
+use vkernel::compare::total_variation;
+use vkernel::report::result::CaseResult;
+use vkernel::run::{Checkpoints, Parts, run};
+use vkernel::spec::{Format, parse};
+
+/// One case in the format of a spec, with as many models as draws.
+fn result(text: &str, models: usize) -> CaseResult {
+    let text = format!("{text}\n[predict]\ndraws = {models}\n[monte_carlo]\nmodels = {models}\n");
+    let spec = parse(&text, Format::Toml, "spec.toml", ".".as_ref(), &[], None).unwrap();
+    let parts = Parts {
+        predict: true,
+        train: true,
+    };
+    run(&spec, parts, &Checkpoints::none(), &mut |_| ())
+        .unwrap()
+        .remove(0)
+}
+
+const POINTS: &str = "[data]\nkind = \"points\"\npoints = [[-1.0], [0.0], [1.0]]\n";
+const GAUSSIANS: &str =
+    "[data]\nkind = \"mixture\"\nmeans = [[-0.8], [0.5]]\nstds = [[0.15], [0.3]]\n";
+const PLANE: &str = "[data]\nkind = \"mixture\"\nmeans = [[-0.7, 0.2], [0.6, -0.3]]\nstds = [[0.2, 0.4], [0.3, 0.2]]\n";
+
+const FEATURES: &str = r#"
+[diffusion]
+kind = "vp"
+t_min = 0.03
+[model]
+kind = "linear"
+[[model.features]]
+of = "x1"
+kind = "gaussian"
+count = 10
+range = [-1.6, 1.6]
+[[model.features]]
+of = "t"
+kind = "gaussian"
+count = 8
+[sampler]
+steps = 40
+[output]
+range = [-2.0, 2.0]
+bins = 40
+"#;
+
+const KERNEL: &str = r#"
+[diffusion]
+kind = "vp"
+t_min = 0.05
+[model]
+kind = "kernel"
+[[model.kernels]]
+of = "xt"
+kind = "rbf"
+length = 0.8
+[sampler]
+steps = 30
+[output]
+range = [-2.0, 2.0]
+bins = 20
+"#;
+
+/// Estimated error and 95 % of the noise cover the distance.
+fn covered(name: &str, text: &str, models: usize) {
+    let case = result(text, models);
+    let method = case.recommended.clone().unwrap();
+    let found = case.against_monte_carlo(&method).unwrap();
+    let trust = &case.trust[&method];
+    let allowed = trust.error.unwrap() + found.tv_floor_95;
+    println!(
+        "{name}: {method} TV {:.4}, floor {:.4}, estimated error {:.4}, {:?}",
+        found.tv,
+        found.tv_floor,
+        trust.error.unwrap(),
+        trust.level
+    );
+    assert!(found.tv <= allowed, "{name}: {} > {allowed}", found.tv);
+}
+
+#[test]
+fn eight_points_on_the_line() {
+    let training = "[training]\ndataset = 8\ndraws = 32\n";
+    covered("points", &format!("{POINTS}{FEATURES}{training}"), 400);
+    covered(
+        "Gaussians",
+        &format!("{GAUSSIANS}{FEATURES}{training}"),
+        400,
+    );
+}
+
+/// Sharing matters: with four points the trained density is not that of as many fresh samples, and the prediction follows.
+#[test]
+fn four_points_are_not_as_good_as_fresh_samples() {
+    let shared = format!("{GAUSSIANS}{FEATURES}[training]\ndataset = 4\ndraws = 64\n");
+    let fresh = format!("{GAUSSIANS}{FEATURES}[training]\nsamples = 256\n");
+    let (shared, fresh) = (result(&shared, 400), result(&fresh, 400));
+    let trained = shared.densities["monte-carlo"].masses();
+    let own = total_variation(&shared.densities["gaussian-field"].masses(), &trained);
+    let other = total_variation(&fresh.densities["gaussian-field"].masses(), &trained);
+    println!("data sets {own:.4}, fresh samples {other:.4}");
+    assert!(own < 0.5 * other, "{own} {other}");
+}
+
+#[test]
+#[ignore = "some minutes"]
+fn shared_clean_points() {
+    for (points, draws) in [(4, 64), (16, 16), (16, 64), (64, 16), (128, 2)] {
+        for (name, data) in [("points", POINTS), ("Gaussians", GAUSSIANS)] {
+            let training = format!("[training]\ndataset = {points}\ndraws = {draws}\n");
+            let name = format!("{name}, features, {points} x {draws}");
+            covered(&name, &format!("{data}{FEATURES}{training}"), 2000);
+        }
+    }
+    let kernels = [
+        ("Gaussians, ridge", GAUSSIANS, "ridge = 0.1", 1000),
+        ("Gaussians, flow", GAUSSIANS, "time = 20.0", 1000),
+        ("plane, ridge", PLANE, "ridge = 0.1", 200),
+    ];
+    for (name, data, protocol, models) in kernels {
+        for (points, draws) in [(8, 16), (32, 8)] {
+            let training = format!("[training]\ndataset = {points}\ndraws = {draws}\n{protocol}\n");
+            let name = format!("{name}, {points} x {draws}");
+            covered(&name, &format!("{data}{KERNEL}{training}"), models);
+        }
+    }
+}
