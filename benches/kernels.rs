@@ -43,7 +43,8 @@ fn linear(experiment: &Experiment) -> &Linear {
     experiment.family.linear().unwrap()
 }
 
-/// One model trained per iteration. Elements are flops of the normal equations, P F^2 + F^3/3 (dual: F P^2 + P^3/3).
+/// One model trained per iteration. Elements are flops of the normal equations with rows written out, P F^2 + F^3/3 (dual:
+/// F P^2 + P^3/3): a rate above the machine's peak is work saved by the factors.
 fn training(c: &mut Criterion) {
     let mut group = c.benchmark_group("training");
     group.sample_size(10);

@@ -107,35 +107,37 @@ fn training(c: &mut Criterion) {
     let mut group = c.benchmark_group("plane/training");
     group.sample_size(10);
     let problem = problem();
-    let family = Linear {
-        features: Features {
-            space: space("gaussian"),
-            time: set("gaussian", 1e-2, 1.0),
-        },
-        predicts: Prediction::Denoiser,
-    };
-    for samples in [500, 2000, 8000] {
-        let training = Training {
-            objective: Objective::Dsm,
-            weighting: Weighting::Snr,
-            samples,
-            draws: 1,
-            ridge: 0.1,
-            time: None,
+    for kind in ["gaussian", "fourier"] {
+        let family = Linear {
+            features: Features {
+                space: space(kind),
+                time: set(kind, 1e-2, 1.0),
+            },
+            predicts: Prediction::Denoiser,
         };
-        let mut trainer = Trainer::new(&problem, &family, &training);
-        let (f, p) = (family.features.len() as f64, samples as f64);
-        let order = f.min(p);
-        let flops = f.max(p) * order * order + order.powi(3) / 3.0;
-        group.throughput(Throughput::Elements(flops as u64));
-        let mut index = 0;
-        group.bench_function(BenchmarkId::new("P", samples), |b| {
-            b.iter(|| {
-                index += 1;
-                let weights = trainer.train(&mut model_rng(1, index));
-                black_box(weights.expect("the panel can be trained")[0])
-            })
-        });
+        for samples in [500, 2000, 8000] {
+            let training = Training {
+                objective: Objective::Dsm,
+                weighting: Weighting::Snr,
+                samples,
+                draws: 1,
+                ridge: 0.1,
+                time: None,
+            };
+            let mut trainer = Trainer::new(&problem, &family, &training);
+            let (f, p) = (family.features.len() as f64, samples as f64);
+            let order = f.min(p);
+            let flops = f.max(p) * order * order + order.powi(3) / 3.0;
+            group.throughput(Throughput::Elements(flops as u64));
+            let mut index = 0;
+            group.bench_function(BenchmarkId::new(kind, samples), |b| {
+                b.iter(|| {
+                    index += 1;
+                    let weights = trainer.train(&mut model_rng(1, index));
+                    black_box(weights.expect("the panel can be trained")[0])
+                })
+            });
+        }
     }
     group.finish();
 }

@@ -762,7 +762,7 @@ count = 4
 samples = 60
 "#;
 
-/// Training in D >= 2 keeps factors, not rows; and every density is an ensemble.
+/// Training keeps factors, not rows; and every density is an ensemble.
 #[test]
 fn the_memory_of_a_case_in_the_plane_is_estimated() {
     let need = |changes: &[&str]| {
@@ -771,16 +771,16 @@ fn the_memory_of_a_case_in_the_plane_is_estimated() {
     };
     let (few, many) = (need(&[]), need(&["training.samples=1000000"]));
     assert_eq!((few.features, few.samples), (64, 60));
-    // The dual form, P = 60: factors of 12 features and two targets of every sample, P x P, and twice the weights; a copy of
-    // the factors and a panel of 64 columns.
-    let held = (12 + 2) * 60 + 60 * 60 + 2 * 2 * 64;
-    assert_eq!(few.training_per_thread, 8 * (held + (12 + 64) * 60));
+    // The dual form, P = 60: factors of 12 features with sqrt(lambda), and two targets of every sample, P x P, and twice the
+    // weights; a copy of the factors and a panel of 64 columns.
+    let held = (13 + 2) * 60 + 60 * 60 + 2 * 2 * 64;
+    assert_eq!(few.training_per_thread, 8 * (held + (13 + 64) * 60));
     // Drawn layers keep rows.
     assert_eq!(few.layer_per_thread, 8 * (64 * 60 + 64 * 64));
-    // P >= F: ten pairs per factor, so 100 pairs of space times 10 of time; indices of 16 x 16 pairs, half a number each; the
-    // factors and the pairs of 256 samples. P does not enter.
-    let held = (12 + 2) * 256 + 64 * 64 + 2 * 2 * 64 + 100 * 10 + 16 * 16 / 2;
-    assert_eq!(many.training_per_thread, 8 * (held + 100 * 256));
+    // P >= F: seven product functions per factor, so 49 of space times 7 of time; the factors and the functions of space of 256
+    // samples. P does not enter.
+    let held = (13 + 2) * 256 + 64 * 64 + 2 * 2 * 64 + 49 * 7;
+    assert_eq!(many.training_per_thread, 8 * (held + 49 * 256));
     let sandwich = need(&["training.samples=1000000", "predict.statistics=sandwich"]);
     assert_eq!(sandwich.layer_per_thread, 0);
     assert!(sandwich.total(2) < many.total(2) / 2);

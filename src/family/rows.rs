@@ -49,20 +49,31 @@ impl<'a> SampleRows<'a> {
         self.fill(row)
     }
 
-    /// The next sample as the factors of its row: those of [`SpaceFeatures::factor_values`], then sqrt(lambda) times the features
-    /// of time. Returns the target. Draws the same samples as [`Self::draw`].
+    /// The next sample as the factors of its row: sqrt(lambda), a factor of one feature, then the features' factors
+    /// ([`Features::factor_values`]). Returns the target. Draws the same samples as [`Self::draw`].
     ///
-    /// [`SpaceFeatures::factor_values`]: super::features::SpaceFeatures::factor_values
+    /// [`Features::factor_values`]: super::features::Features::factor_values
     pub fn draw_factors<R: Rng + ?Sized>(&mut self, rng: &mut R, factors: &mut [f64]) -> &[f64] {
         self.triples.next(rng, &mut self.triple);
-        let root = self.root();
-        let features = &self.family.features;
-        let (space, time) = factors.split_at_mut(factors.len() - features.time.len());
-        features.space.factor_values(&self.triple.x, space);
-        features.time.values(self.triple.t, time);
-        for v in time {
-            *v *= root;
-        }
+        self.fill_factors(factors)
+    }
+
+    /// A fresh sample at a given time as the factors of its row.
+    pub fn draw_factors_at<R: Rng + ?Sized>(
+        &mut self,
+        t: f64,
+        rng: &mut R,
+        factors: &mut [f64],
+    ) -> &[f64] {
+        self.triple.t = t;
+        self.problem.sample_at_time(rng, &mut self.triple);
+        self.fill_factors(factors)
+    }
+
+    fn fill_factors(&mut self, factors: &mut [f64]) -> &[f64] {
+        let (root, features) = (self.root(), &self.family.features);
+        factors[0] = root;
+        features.factor_values(&self.triple.x, self.triple.t, &mut factors[1..]);
         self.fill_target(root)
     }
 

@@ -1,6 +1,5 @@
 //! The experiment the theory is held against: ensembles of really trained models, sampled.
 
-mod factored;
 mod kernel_machine;
 mod naive;
 pub mod network;

@@ -1,6 +1,8 @@
 //! Dense factorisations: faer's kernels on nalgebra's storage, always sequential, because faer's results depend
 //! on the number of threads in their last bits and ours must not.
 
+use std::ops::Range;
+
 use faer::diag::{DiagMut, DiagRef};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::{lblt, llt, llt_pivoting};
@@ -70,6 +72,42 @@ pub fn add_product_lower(
 /// Adds `lhs * rhs`.
 pub fn add_product(lhs: MatRef<'_, f64>, rhs: MatRef<'_, f64>, out: MatMut<'_, f64>) {
     faer::linalg::matmul::matmul(out, Accum::Add, lhs, rhs, 1.0, Par::Seq);
+}
+
+/// Columns of products of factors, the last factor fastest: the factors, of these sizes, stand one after another in the columns of
+/// `factors` from row `first` on.
+pub fn khatri_rao(
+    factors: &DMatrix<f64>,
+    first: usize,
+    sizes: &[usize],
+    columns: Range<usize>,
+) -> DMatrix<f64> {
+    let mut out = DMatrix::zeros(sizes.iter().product(), columns.len());
+    for (p, mut column) in columns.zip(out.column_iter_mut()) {
+        let mut rest = &factors.column(p).data.into_slice()[first..];
+        let column = column.as_mut_slice();
+        column[0] = 1.0;
+        let mut length = 1;
+        for &size in sizes {
+            let (own, others) = rest.split_at(size);
+            spread(column, length, own);
+            rest = others;
+            length *= size;
+        }
+    }
+    out
+}
+
+/// Replaces the first `length` numbers of `all` by their products with `factor`, the latter fastest. Backwards, so that no
+/// product lands on a number still to be read.
+fn spread(all: &mut [f64], length: usize, factor: &[f64]) {
+    for i in (0..length).rev() {
+        let value = all[i];
+        let products = &mut all[i * factor.len()..(i + 1) * factor.len()];
+        for (product, f) in products.iter_mut().zip(factor) {
+            *product = value * f;
+        }
+    }
 }
 
 /// `lhs * rhs`.

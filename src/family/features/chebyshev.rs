@@ -1,6 +1,7 @@
 //! Chebyshev polynomials of an interval: the basis that smooth kernels are expanded in.
 
-use super::dot;
+use super::products::Term;
+use super::{Products, dot};
 
 /// Which function of the argument the polynomials are of.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,6 +64,14 @@ pub struct Chebyshev {
     /// The middle of the variable's interval, and half its length.
     middle: f64,
     half: f64,
+}
+
+/// The terms of cos(j a) cos(k a), j >= k, in cosines: of T_j T_k in T.
+pub(super) fn product(j: usize, k: usize) -> Vec<Term> {
+    match k {
+        0 => vec![(j, 1.0)],
+        _ => vec![(j + k, 0.5), (j - k, 0.5)],
+    }
 }
 
 /// Arguments evaluated together.
@@ -128,6 +137,19 @@ impl Chebyshev {
                 _ => 2.0 * z * out[n - 1] - out[n - 2],
             };
         }
+    }
+
+    /// T_j T_k = (T_(j+k) + T_(j-k))/2, whatever the variable.
+    pub(super) fn products(&self) -> Products {
+        let values = |features: &[f64], out: &mut [f64]| {
+            for (m, o) in out.iter_mut().enumerate() {
+                *o = match features.get(m) {
+                    Some(value) => *value,
+                    None => 2.0 * features[m / 2] * features[m.div_ceil(2)] - features[m % 2],
+                };
+            }
+        };
+        Products::closed(self.count, 2 * self.count - 1, values, product)
     }
 
     pub(super) fn jet(&self, a: f64, value: &mut [f64], first: &mut [f64], second: &mut [f64]) {

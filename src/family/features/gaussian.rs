@@ -1,5 +1,7 @@
 //! Gaussian features: normal densities on evenly spaced centres.
 
+use super::Products;
+
 /// Below this factor a term is lost against its neighbours in double precision: exp(-EXPONENT) ~ 1e-17.
 const EXPONENT: f64 = 40.0;
 /// exp(LARGEST) is far from overflow, and exp(-LARGEST) from underflow.
@@ -103,6 +105,22 @@ impl Gaussian {
             let z = (a - self.centre(i)) / self.std;
             *o *= z * (3.0 - z * z) / self.std.powi(3);
         }
+    }
+
+    /// phi_j phi_k is a Gaussian about the middle of the centres, which depends on j + k alone: the product of the neighbours in the
+    /// middle times exp(-kappa ((j-k)^2 - (j+k mod 2))/4). Nothing cancels.
+    pub(super) fn products(&self) -> Products {
+        let values = |features: &[f64], out: &mut [f64]| {
+            for (m, o) in out.iter_mut().enumerate() {
+                *o = features[m / 2] * features[m.div_ceil(2)];
+            }
+        };
+        let kappa = (self.spacing / self.std).powi(2);
+        Products::closed(self.count, 2 * self.count - 1, values, |j, k| {
+            let distance = j - k;
+            let exponent = 0.25 * kappa * (distance * distance - distance % 2) as f64;
+            vec![(j + k, (-exponent).exp())]
+        })
     }
 
     /// `out[i] = weights . values(x[i])` with two exponentials a point: around the nearest centre j, at distance

@@ -8,6 +8,7 @@ mod gaussian;
 mod joint;
 mod polynomial;
 mod product;
+mod products;
 mod space;
 
 pub use chebyshev::{Chebyshev, Variable};
@@ -16,6 +17,7 @@ pub use fourier::Fourier;
 pub use gaussian::Gaussian;
 pub use joint::Joint;
 pub use polynomial::Polynomial;
+pub use products::Products;
 pub use space::SpaceFeatures;
 
 /// n over m.
@@ -82,6 +84,17 @@ impl FeatureSet {
         }
     }
 
+    /// The functions that products of two features are made of.
+    pub fn products(&self) -> Products {
+        match self {
+            Self::Gaussian(s) => s.products(),
+            Self::Fourier(s) => s.products(),
+            Self::Polynomial(s) => s.products(),
+            Self::Expression(s) => Products::pairs(s.len()),
+            Self::Chebyshev(s) => s.products(),
+        }
+    }
+
     /// Length over which the features vary: quadrature panels must not be longer.
     pub fn scale(&self) -> f64 {
         match self {
@@ -139,6 +152,35 @@ impl Factor {
                 });
                 out.copy_from_slice(&parts.reduce(|l, r| kronecker(&l, &r)).unwrap_or_default());
             }
+        }
+    }
+
+    /// Products of two features of every set; those of the constant 1 when there is none.
+    pub fn products(&self) -> Vec<Products> {
+        match &self.sets[..] {
+            [] => vec![Products::pairs(1)],
+            sets => sets.iter().map(FeatureSet::products).collect(),
+        }
+    }
+
+    /// Numbers of features of the sets; 1 when there is none.
+    pub fn set_sizes(&self) -> Vec<usize> {
+        match &self.sets[..] {
+            [] => vec![1],
+            sets => sets.iter().map(FeatureSet::len).collect(),
+        }
+    }
+
+    /// Values of the sets at `a`, one after another; the constant 1 when there is none.
+    pub fn set_values(&self, a: f64, out: &mut [f64]) {
+        if self.sets.is_empty() {
+            out[0] = 1.0;
+        }
+        let mut rest = out;
+        for set in &self.sets {
+            let (own, others) = rest.split_at_mut(set.len());
+            set.values(a, own);
+            rest = others;
         }
     }
 
@@ -257,6 +299,20 @@ impl Features {
     /// F_x, the number of features of space alone.
     pub fn space_len(&self) -> usize {
         self.space.len()
+    }
+
+    /// Numbers of features of the factors whose product the features are: those of [`SpaceFeatures::factor_sizes`], then the sets of
+    /// time.
+    pub fn factor_sizes(&self) -> Vec<usize> {
+        [self.space.factor_sizes(), self.time.set_sizes()].concat()
+    }
+
+    /// Values of the factors, one after another; length: the sum of [`Self::factor_sizes`].
+    pub fn factor_values(&self, x: &[f64], t: f64, out: &mut [f64]) {
+        let times = self.time.set_sizes().iter().sum::<usize>();
+        let (space, time) = out.split_at_mut(out.len() - times);
+        self.space.factor_values(x, space);
+        self.time.set_values(t, time);
     }
 
     /// phi(x, t) into `out` (length F).

@@ -1,6 +1,6 @@
 //! Features of a point in D dimensions.
 
-use super::{Factor, Joint, kronecker, product};
+use super::{Factor, Joint, Products, kronecker, product};
 
 /// The features of space. Points come as flat coordinate-major slices: coordinate i of point k of n is `x[i * n + k]`.
 /// Weights and values of several outputs are output-major.
@@ -110,11 +110,20 @@ impl SpaceFeatures {
         }
     }
 
-    /// Sizes of the factors whose product the features are, the first running slowest: their product is F_x.
+    /// Numbers of features of the factors whose product the features are, the first running slowest: a factor per set of every
+    /// coordinate (the constant 1 for a coordinate without), or all features where they are no product. Their product is F_x.
     pub fn factor_sizes(&self) -> Vec<usize> {
         match self {
-            Self::Product(factors) => factors.iter().map(Factor::len).collect(),
+            Self::Product(factors) => factors.iter().flat_map(Factor::set_sizes).collect(),
             Self::Additive(_) | Self::Joint(_) => vec![self.len()],
+        }
+    }
+
+    /// Products of two features of every factor.
+    pub fn products(&self) -> Vec<Products> {
+        match self {
+            Self::Product(factors) => factors.iter().flat_map(Factor::products).collect(),
+            Self::Additive(_) | Self::Joint(_) => vec![Products::pairs(self.len())],
         }
     }
 
@@ -124,8 +133,9 @@ impl SpaceFeatures {
             Self::Product(factors) => {
                 let mut rest = out;
                 for (factor, &a) in factors.iter().zip(x) {
-                    let (own, others) = rest.split_at_mut(factor.len());
-                    factor.values(a, own);
+                    let length = factor.set_sizes().iter().sum();
+                    let (own, others) = rest.split_at_mut(length);
+                    factor.set_values(a, own);
                     rest = others;
                 }
             }

@@ -65,8 +65,8 @@ impl<'a> FlowRest<'a> {
     }
 
     /// Real and imaginary parts of the resolvents given a layer, pole by pole.
-    pub fn resolvents(&self, drawn: &Drawn) -> Result<Vec<DMatrix<f64>>, StatisticsError> {
-        let rows = self.in_modes(drawn);
+    pub fn resolvents(&self, drawn: &Drawn<'_>) -> Result<Vec<DMatrix<f64>>, StatisticsError> {
+        let rows = self.in_modes(&drawn.rows());
         let mut parts = Vec::new();
         for system in self.systems(drawn.share, &rows) {
             let resolvent = complex::inverse(&system)?;
@@ -100,9 +100,9 @@ impl<'a> FlowRest<'a> {
     }
 
     /// zeta of the layer's samples, r x n.
-    fn in_modes(&self, drawn: &Drawn) -> DMatrix<f64> {
+    fn in_modes(&self, rows: &DMatrix<f64>) -> DMatrix<f64> {
         let directions = linalg::view(&self.equivalent.modes.directions);
-        linalg::multiply(directions.transpose(), linalg::view(&drawn.rows))
+        linalg::multiply(directions.transpose(), linalg::view(rows))
     }
 
     /// share Sigma_rest + zeta zeta^T/P + rho of every pole.
@@ -122,14 +122,15 @@ impl<'a> FlowRest<'a> {
     /// Weights given a layer and an initial function.
     pub fn weights<R: Rng + ?Sized>(
         &self,
-        drawn: Drawn,
+        drawn: Drawn<'_>,
         rng: &mut R,
     ) -> Result<LayerWeights, StatisticsError> {
         let start = self.equivalent.start(rng);
-        let rows = self.in_modes(&drawn);
+        let z = drawn.rows();
+        let rows = self.in_modes(&z);
         let mut targets = drawn.targets;
         if let Some(start) = &start {
-            targets -= drawn.rows.tr_mul(&start.weights);
+            targets -= z.tr_mul(&start.weights);
         }
         let seen = &rows * targets / self.equivalent.samples;
         let (r, outputs) = seen.shape();
@@ -230,11 +231,11 @@ impl<'a> FlowRest<'a> {
     /// Cov(W | layer, initial function), D F x D F: sums of the residuals' covariances over the nodes instead of draws.
     pub fn conditional_covariance<R: Rng + ?Sized>(
         &self,
-        drawn: &Drawn,
+        drawn: &Drawn<'_>,
         rng: &mut R,
     ) -> Result<DMatrix<f64>, StatisticsError> {
         let start = self.equivalent.start(rng);
-        let rows = self.in_modes(drawn);
+        let rows = self.in_modes(&drawn.rows());
         let filters: Result<Vec<ComplexMatrix>, StatisticsError> = self
             .systems(drawn.share, &rows)
             .zip(&self.equivalent.resolvents)

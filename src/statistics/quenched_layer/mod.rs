@@ -14,7 +14,9 @@ use rayon::prelude::*;
 use self::flow::FlowRest;
 use self::ridge::RidgeRest;
 use super::{Equivalent, FlowEquivalent, Measure, Population, StatisticsError, WeightStatistics};
-use crate::family::{Linear, SampleRows};
+use crate::family::features::Features;
+use crate::family::{Linear, ProductSums, SampleRows};
+use crate::numerics::linalg;
 use crate::numerics::random::stream;
 use crate::problem::{Problem, Training};
 
@@ -25,6 +27,8 @@ const RESOLVENTS_AT_ONCE: u64 = 16;
 /// Change of ln(1 + leverage) at which that has settled, in view of the noise of so many draws.
 const SETTLED: f64 = 0.05;
 const MAX_ROUNDS: usize = 4;
+/// Samples whose product functions are held at a time.
+const CHUNK: usize = 256;
 
 /// Samples of a linear family, split by time: those whose t falls into the layer are drawn as they are, the
 /// others enter by their deterministic equivalent with Gaussian fluctuations.
@@ -38,6 +42,8 @@ pub struct QuenchedLayer<'a> {
     length: f64,
     /// Probability of a sample to fall into the layer.
     probability: f64,
+    /// Sums of nothing, where product functions are cheaper than rows.
+    sums: Option<ProductSums>,
     rest: Rest<'a>,
 }
 
@@ -57,13 +63,35 @@ pub enum Unlayered<'e, 'a> {
 }
 
 /// The samples of a layer.
-struct Drawn {
-    /// z, F x n.
-    rows: DMatrix<f64>,
+struct Drawn<'a> {
+    features: &'a Features,
+    sums: Option<&'a ProductSums>,
+    /// sqrt(lambda) and the features' factors, a sample per column.
+    factors: DMatrix<f64>,
     /// y, n x D.
     targets: DMatrix<f64>,
     /// Number of samples outside the layer over its expectation.
     share: f64,
+}
+
+impl Drawn<'_> {
+    /// Z, F x n.
+    fn rows(&self) -> DMatrix<f64> {
+        let sizes = [vec![1], self.features.factor_sizes()].concat();
+        linalg::khatri_rao(&self.factors, 0, &sizes, 0..self.factors.ncols())
+    }
+
+    /// The lower triangle of Z Z^T by sums of product functions, where these are cheaper than rows.
+    fn gram(&self) -> Option<DMatrix<f64>> {
+        let (f, n) = (self.features.len(), self.factors.ncols());
+        let mut sums = self.sums?.clone();
+        for start in (0..n).step_by(CHUNK) {
+            sums.add(&self.factors, start..n.min(start + CHUNK));
+        }
+        let mut gram = DMatrix::zeros(f, f);
+        sums.expand(&mut gram);
+        Some(gram)
+    }
 }
 
 /// One draw of the weights.
@@ -163,6 +191,7 @@ impl<'a> QuenchedLayer<'a> {
             intervals,
             length,
             probability,
+            sums: ProductSums::where_cheaper(&family.features),
             rest,
         })
     }
@@ -216,7 +245,7 @@ impl<'a> QuenchedLayer<'a> {
                 .map(|i| {
                     let drawn = self.draw(&mut stream(seed, i));
                     match &self.rest {
-                        Rest::Ridge(rest) => Ok(vec![rest.resolvent(drawn)?]),
+                        Rest::Ridge(rest) => Ok(vec![rest.resolvent(&drawn)?]),
                         Rest::Flow(rest) => rest.resolvents(&drawn),
                     }
                 })
@@ -251,16 +280,18 @@ impl<'a> QuenchedLayer<'a> {
     }
 
     /// Draws the layer's samples.
-    fn draw<R: Rng + ?Sized>(&self, rng: &mut R) -> Drawn {
+    fn draw<R: Rng + ?Sized>(&self, rng: &mut R) -> Drawn<'_> {
         let count = Binomial::new(self.training.samples as u64, self.probability)
             .map(|b| b.sample(rng) as usize)
             .unwrap_or(0);
         let mut samples = SampleRows::new(self.problem, self.family, self.training);
-        let mut rows = DMatrix::zeros(self.family.features.len(), count);
+        let features = &self.family.features;
+        let length = 1 + features.factor_sizes().iter().sum::<usize>();
+        let mut factors = DMatrix::zeros(length, count);
         let mut targets = DMatrix::zeros(count, self.problem.dim());
         for k in 0..count {
             let t = self.time(rng.random::<f64>());
-            let target = samples.draw_at(t, rng, rows.column_mut(k).as_mut_slice());
+            let target = samples.draw_factors_at(t, rng, factors.column_mut(k).as_mut_slice());
             for (o, y) in target.iter().enumerate() {
                 targets[(k, o)] = *y;
             }
@@ -272,7 +303,9 @@ impl<'a> QuenchedLayer<'a> {
             0.0
         };
         Drawn {
-            rows,
+            features,
+            sums: self.sums.as_ref(),
+            factors,
             targets,
             share,
         }
@@ -294,7 +327,7 @@ impl<'a> QuenchedLayer<'a> {
     pub fn weights<R: Rng + ?Sized>(&self, rng: &mut R) -> Result<LayerWeights, StatisticsError> {
         let drawn = self.draw(rng);
         let weights = match &self.rest {
-            Rest::Ridge(rest) => rest.weights(drawn, rng),
+            Rest::Ridge(rest) => rest.weights(&drawn, rng),
             Rest::Flow(rest) => rest.weights(drawn, rng),
         }?;
         let LayerWeights {
@@ -315,7 +348,7 @@ impl<'a> QuenchedLayer<'a> {
     ) -> Result<DMatrix<f64>, StatisticsError> {
         let drawn = self.draw(rng);
         match &self.rest {
-            Rest::Ridge(rest) => rest.conditional_covariance(drawn),
+            Rest::Ridge(rest) => rest.conditional_covariance(&drawn),
             Rest::Flow(rest) => rest.conditional_covariance(&drawn, rng),
         }
     }

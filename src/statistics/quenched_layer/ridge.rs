@@ -102,7 +102,7 @@ impl<'a> RidgeRest<'a> {
     }
 
     /// The resolvent given a layer.
-    pub fn resolvent(&self, drawn: Drawn) -> Result<DMatrix<f64>, StatisticsError> {
+    pub fn resolvent(&self, drawn: &Drawn<'_>) -> Result<DMatrix<f64>, StatisticsError> {
         let f = self.sigma.nrows();
         let mut resolvent = DMatrix::identity(f, f);
         Quenched::new(self, drawn)?.apply(&mut resolvent);
@@ -145,7 +145,7 @@ impl<'a> RidgeRest<'a> {
     /// Weights given a layer.
     pub fn weights<R: Rng + ?Sized>(
         &self,
-        drawn: Drawn,
+        drawn: &Drawn<'_>,
         rng: &mut R,
     ) -> Result<LayerWeights, StatisticsError> {
         let share = drawn.share;
@@ -171,7 +171,10 @@ impl<'a> RidgeRest<'a> {
     }
 
     /// Cov(W | layer), D F x D F.
-    pub fn conditional_covariance(&self, drawn: Drawn) -> Result<DMatrix<f64>, StatisticsError> {
+    pub fn conditional_covariance(
+        &self,
+        drawn: &Drawn<'_>,
+    ) -> Result<DMatrix<f64>, StatisticsError> {
         let noise = &self.noise * drawn.share.sqrt();
         let quenched = Quenched::new(self, drawn)?;
         let (f, outputs) = quenched.target.shape();
@@ -254,7 +257,7 @@ struct Quenched<'a> {
 }
 
 enum Factor<'a> {
-    /// Cholesky factor of the F x F matrix: F^3/3 + n F^2 flops.
+    /// Cholesky factor of the F x F matrix: F^3/3 flops, and n F^2 for Z Z^T by rows.
     Primal(DMatrix<f64>),
     /// In the eigenbasis U of Sigma_rest, where share Sigma_rest + rho = diag(root^2) for every share:
     /// B = diag(1/root) U^T Z/sqrt(P) and the Cholesky factor of I + B^T B. 2 n F^2 + n^2 F flops.
@@ -267,12 +270,8 @@ enum Factor<'a> {
 }
 
 impl<'a> Quenched<'a> {
-    fn new(rest: &'a RidgeRest<'_>, drawn: Drawn) -> Result<Self, StatisticsError> {
-        let Drawn {
-            mut rows,
-            targets,
-            share,
-        } = drawn;
+    fn new(rest: &'a RidgeRest<'_>, drawn: &Drawn<'_>) -> Result<Self, StatisticsError> {
+        let (mut rows, targets, share) = (drawn.rows(), &drawn.targets, drawn.share);
         if let Some(factor) = rest.whitening {
             rows = linalg::multiply(linalg::view(factor).transpose(), linalg::view(&rows));
         }
@@ -285,7 +284,20 @@ impl<'a> Quenched<'a> {
         let few = n <= Factor::dual_up_to(f, targets.ncols());
         let factor = match &rest.spectrum {
             Some(spectrum) if few => Factor::dual(spectrum, &rows, share, p, rest.ridge)?,
-            _ => Factor::primal(rest, &rows, share)?,
+            _ => {
+                // Sums of products are those of rows as they are drawn; where rounding makes them indefinite, rows may do.
+                let sums = rest.whitening.is_none().then(|| drawn.gram()).flatten();
+                let factored = sums.and_then(|gram| Factor::primal(rest, gram, share).ok());
+                match factored {
+                    Some(factor) => factor,
+                    None => {
+                        let mut gram = DMatrix::zeros(f, f);
+                        let z = linalg::view(&rows).transpose();
+                        linalg::gram_lower(z, 1.0, linalg::view_mut(&mut gram));
+                        Factor::primal(rest, gram, share)?
+                    }
+                }
+            }
         };
         Ok(Self { target, factor })
     }
@@ -325,19 +337,14 @@ impl<'a> Factor<'a> {
         }
     }
 
+    /// From the lower triangle of Z Z^T.
     fn primal(
         rest: &RidgeRest<'_>,
-        rows: &DMatrix<f64>,
+        mut gram: DMatrix<f64>,
         share: f64,
     ) -> Result<Self, StatisticsError> {
-        let f = rows.nrows();
-        let mut gram = DMatrix::zeros(f, f);
-        linalg::gram_lower(
-            linalg::view(rows).transpose(),
-            1.0 / rest.samples as f64,
-            linalg::view_mut(&mut gram),
-        );
-        gram.zip_apply(&rest.sigma, |g, s| *g += share * s);
+        let (f, scale) = (gram.nrows(), 1.0 / rest.samples as f64);
+        gram.zip_apply(&rest.sigma, |g, s| *g = *g * scale + share * s);
         for i in 0..f {
             gram[(i, i)] += rest.ridge;
         }
