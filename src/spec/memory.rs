@@ -16,8 +16,8 @@ pub struct MemoryEstimate {
     pub features: u64,
     /// P, the number of training samples per model; 0 for the naive family.
     pub samples: u64,
-    /// Workspace of training one model, needed once per thread: in D = 1 the design matrix and the Gram matrix, F x F, or
-    /// P x P where P < F; in more dimensions the latter and the factors of some samples.
+    /// Workspace of training one model, needed once per thread: the Gram matrix, F x F, or P x P where P < F, and the factors of
+    /// some samples.
     pub training_per_thread: u64,
     /// Workspace of drawing one quenched layer, needed once per thread: its rows, at most P, and the matrix solved with.
     pub layer_per_thread: u64,
