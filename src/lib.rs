@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`symbolic`] | expressions: parsed, differentiated, simplified, evaluated on tapes, printed |
 //! | [`numerics`] | panel quadrature, accelerated fixed points, sequential dense linear algebra, vectorised elementary functions, low-discrepancy points, streaming quantiles |
-//! | [`problem`] | data, mixtures of low-rank Gaussians among them, forward process, DSM target and its covariance, training protocol |
+//! | [`problem`] | data, mixtures of low-rank Gaussians among them, forward process, DSM target and its covariance, training protocol, data sets for samples that share clean points |
 //! | [`family`] | score models as feature kernels: naive, linear in any dimension, kernels of (x, t), those of infinitely wide networks among them, and their expansion in features; networks of finite width; mixtures of low rank with learnable bases |
 //! | [`histogram`] | binned densities on the line and in the plane |
 //! | [`readout`] | what is read off clouds of points in D >= 2: projections, moments, distances from the training points, filling of segments |

@@ -19,7 +19,7 @@ use crate::experiment::{Experiment, Method};
 use crate::family::{ExactDenoiser, Family};
 use crate::histogram::Grid;
 use crate::monte_carlo::{EnsembleError, MonteCarlo};
-use crate::readout::MemorisedBins;
+use crate::readout::{MemorisedBins, Readout};
 use crate::report::recovery::SUBSPACES;
 use crate::report::result::{
     CaseResult, ComparisonResult, DATA, DensityResult, MEMORISED, MONTE_CARLO, Measured,
@@ -217,8 +217,10 @@ impl Context<'_> {
             &case.experiment,
             index,
             &seed,
-            &mut |method, field, generator, draws| {
-                self.sampled(method, field, generator, (draws, block))
+            &mut |method, field, generator, begun, draws| {
+                let stored = || self.stored(&self.keys.sampled(method), &generator.readout, block);
+                let begun = begun.unwrap_or_else(stored);
+                self.sampled(method, field, generator, begun, draws)
             },
         )
     }
@@ -228,7 +230,8 @@ impl Context<'_> {
         method: Method,
         field: &dyn RandomField,
         generator: &Generator<'_>,
-        (draws, block): (u64, u64),
+        begun: Ensemble,
+        draws: u64,
     ) -> Result<Ensemble, RunError> {
         let key = self.keys.sampled(method);
         let index = self.index;
@@ -237,12 +240,10 @@ impl Context<'_> {
             part: method.name().into(),
             source,
         };
-        let ensemble =
-            Ensemble::with_values(generator.readout.grid.clone(), generator.readout.len());
         self.grow(
             method.name(),
             &key,
-            ensemble.in_blocks(block),
+            begun,
             draws,
             || (),
             |(), i| field.member(generator, i).map_err(wrap),
@@ -252,7 +253,7 @@ impl Context<'_> {
     fn monte_carlo(&mut self, case: &Case) -> Result<Ensemble, RunError> {
         let key = self.keys.monte_carlo.clone();
         let monte_carlo = MonteCarlo::new(&case.experiment, part_seed(case, MONTE_CARLO));
-        let readout = monte_carlo.readout();
+        let begun = self.stored(&key, monte_carlo.readout(), 1);
         let index = self.index;
         let wrap = |source: EnsembleError| RunError::Ensemble {
             case: index,
@@ -261,24 +262,29 @@ impl Context<'_> {
         self.grow(
             MONTE_CARLO,
             &key,
-            Ensemble::with_values(readout.grid.clone(), readout.len()),
+            begun,
             case.experiment.monte_carlo.models as u64,
             || monte_carlo.scratch(),
             |scratch, i| monte_carlo.member(scratch, i).map_err(wrap),
         )
     }
 
-    /// Grows an ensemble from its last checkpoint or its `beginning`, writing a new one every now and then.
+    /// An ensemble at its last checkpoint, or an empty one of such blocks.
+    fn stored(&self, key: &str, readout: &Readout, block: u64) -> Ensemble {
+        let empty = || Ensemble::with_values(readout.grid.clone(), readout.len()).in_blocks(block);
+        self.checkpoints.load(key).unwrap_or_else(empty)
+    }
+
+    /// Grows an ensemble, writing a checkpoint every now and then.
     fn grow<S>(
         &mut self,
         part: &str,
         key: &str,
-        beginning: Ensemble,
+        mut ensemble: Ensemble,
         total: u64,
         init: impl Fn() -> S + Sync,
         make: impl Fn(&mut S, u64) -> Result<crate::density::Member, RunError> + Sync,
     ) -> Result<Ensemble, RunError> {
-        let mut ensemble = self.checkpoints.load::<Ensemble>(key).unwrap_or(beginning);
         let mut saved = Instant::now();
         self.tell(part, ensemble.members().min(total), total);
         let outcome = ensemble.extend(total, init, make, |state| {

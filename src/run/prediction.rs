@@ -106,9 +106,16 @@ impl Closure {
     }
 }
 
-/// How an ensemble of draws is grown: handed in by the caller, who knows about checkpoints and progress.
-pub type Grow<'a> =
-    dyn FnMut(Method, &dyn RandomField, &Generator<'_>, u64) -> Result<Ensemble, RunError> + 'a;
+/// How an ensemble of draws is grown to a number of members, from what was drawn of it before: handed in by the caller, who knows
+/// about checkpoints and progress.
+pub type Grow<'a> = dyn FnMut(
+        Method,
+        &dyn RandomField,
+        &Generator<'_>,
+        Option<Ensemble>,
+        u64,
+    ) -> Result<Ensemble, RunError>
+    + 'a;
 
 /// Wraps an error with its case and method.
 pub(super) fn failed(case: usize, method: Method) -> impl Fn(DensityError) -> RunError {

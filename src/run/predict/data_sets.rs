@@ -10,7 +10,7 @@ use serde_json::json;
 use super::linear::{FOLDS, Job};
 use super::push::{Push, Pushed};
 use crate::compare::total_variation;
-use crate::density::{Ensemble, Generator, Masses};
+use crate::density::{Ensemble, Generator, Masses, RandomField};
 use crate::experiment::{Experiment, Method};
 use crate::family::Linear;
 use crate::numerics::random::stream;
@@ -108,6 +108,11 @@ impl Averages {
                 None => self.reference = Some(pushed.masses().clone()),
             }
         }
+        // Every data set's draws come after those of the ones before.
+        let mut begun = std::mem::take(&mut self.ensembles);
+        let mut grow = |method, field: &dyn RandomField, generator: &Generator<'_>, _, total| {
+            grow(method, field, generator, begun.remove(&method), total)
+        };
         for method in job.experiment.predict.own_methods() {
             let started = Instant::now();
             if method == Method::MeanField {
@@ -117,7 +122,7 @@ impl Averages {
                     Some(sum) => *sum += mean,
                     none => *none = Some(mean),
                 }
-            } else if let Some(outcome) = job.method(method, seed(method), grow, part)? {
+            } else if let Some(outcome) = job.method(method, seed(method), &mut grow, part)? {
                 self.ensembles.extend(outcome.ensemble.map(|e| (method, e)));
             }
             *self.seconds.entry(method).or_default() += started.elapsed().as_secs_f64();

@@ -374,7 +374,7 @@ impl<'a> Job<'a> {
         field: &dyn RandomField,
         grow: &mut Grow<'_>,
     ) -> Result<Ensemble, RunError> {
-        grow(method, field, self.generator, self.draws)
+        grow(method, field, self.generator, None, self.draws)
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn predict(
                 let particles = experiment.predict.particles;
                 let generator = generator.clone().with_particles(particles);
                 let draws = experiment.predict.draws as u64;
-                let ensemble = grow(method, &field, &generator, draws)?;
+                let ensemble = grow(method, &field, &generator, None, draws)?;
                 let estimate = Estimate {
                     masses: ensemble.mean(),
                     errors: vec![("draws", ensemble.noise_floor().mean.tv)],
