@@ -60,7 +60,7 @@ fn points<R: Rng + ?Sized>(sharing: f64, rng: &mut R) -> usize {
     }
 }
 
-/// The quantile function of the data, components in the order of their first coordinates.
+/// The quantile function of the data, components of any weight in the order of their first coordinates.
 struct Strata<'a> {
     data: &'a Data,
     order: Vec<usize>,
@@ -71,7 +71,9 @@ struct Strata<'a> {
 impl<'a> Strata<'a> {
     fn new(data: &'a Data) -> Self {
         let components = data.components();
-        let mut order: Vec<usize> = (0..components.len()).collect();
+        let mut order: Vec<usize> = (0..components.len())
+            .filter(|k| data.weights()[*k] > 0.0)
+            .collect();
         order.sort_by(|a, b| components[*a].mean[0].total_cmp(&components[*b].mean[0]));
         let mut end = 0.0;
         let ends = order.iter().map(|k| {

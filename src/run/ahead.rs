@@ -88,8 +88,10 @@ pub fn work_ahead(spec: &Spec, threads: usize) -> String {
         }
         let memory = MemoryEstimate::of(experiment);
         let (train, mut predict) = seconds(experiment, &memory);
+        let mut averaged = String::new();
         if let (Some(given), Some(sets)) = (experiment.given_one(), experiment.predict.data_sets) {
             predict = sets as f64 * seconds(&given, &memory).1;
+            averaged = format!(", {sets} data sets");
         }
         // Cases that differ only in what is predicted share their models.
         let trained = spec.cases[..i].iter().any(|c| share_models(c, case));
@@ -98,7 +100,7 @@ pub fn work_ahead(spec: &Spec, threads: usize) -> String {
         peak = peak.max(memory.total(threads));
         let _ = writeln!(
             text,
-            "  case {}: {swept}F = {}, P = {}, {} models, memory {}, about {}",
+            "  case {}: {swept}F = {}, P = {}, {} models{averaged}, memory {}, about {}",
             i + 1,
             memory.features,
             memory.samples,
