@@ -63,6 +63,28 @@ range = [-2.0, 2.0]
 bins = 20
 "#;
 
+const IN_THE_PLANE: &str = r#"
+[diffusion]
+kind = "vp"
+t_min = 0.05
+[model]
+kind = "linear"
+[[model.features]]
+of = ["x1", "x2"]
+kind = "gaussian"
+count = 6
+range = [-1.6, 1.6]
+[[model.features]]
+of = "t"
+kind = "gaussian"
+count = 5
+[sampler]
+steps = 30
+[output]
+range = [-2.0, 2.0]
+bins = 20
+"#;
+
 /// Estimated error and 95 % of the noise cover the distance.
 fn covered(name: &str, text: &str, models: usize) {
     let case = result(text, "", models);
@@ -129,16 +151,22 @@ fn shared_clean_points() {
             covered(&name, &format!("{data}{FEATURES}{training}"), 2000);
         }
     }
-    let kernels = [
-        ("Gaussians, ridge", GAUSSIANS, "ridge = 0.1", 1000),
-        ("Gaussians, flow", GAUSSIANS, "time = 20.0", 1000),
-        ("plane, ridge", PLANE, "ridge = 0.1", 200),
+    let others = [
+        (
+            "Gaussians, kernel ridge",
+            GAUSSIANS,
+            KERNEL,
+            "ridge = 0.1",
+            1000,
+        ),
+        ("Gaussians, flow", GAUSSIANS, KERNEL, "time = 20.0", 1000),
+        ("plane, features", PLANE, IN_THE_PLANE, "", 400),
     ];
-    for (name, data, protocol, models) in kernels {
+    for (name, data, model, protocol, models) in others {
         for (points, draws) in [(8, 16), (32, 8)] {
             let training = format!("[training]\ndataset = {points}\ndraws = {draws}\n{protocol}\n");
             let name = format!("{name}, {points} x {draws}");
-            covered(&name, &format!("{data}{KERNEL}{training}"), models);
+            covered(&name, &format!("{data}{model}{training}"), models);
         }
     }
 }
