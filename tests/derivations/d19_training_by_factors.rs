@@ -222,7 +222,7 @@ fn d19_1_dual_gram_is_the_elementwise_product_of_the_factors() {
 /// Z^T Z of samples in two chunks, by sums of product functions.
 fn gram_by_sums(family: &Linear, factors: &DMatrix<f64>) -> DMatrix<f64> {
     let f = family.features.len();
-    let mut sums = ProductSums::where_cheaper(&family.features).unwrap();
+    let mut sums = ProductSums::new(&family.features).unwrap();
     let (half, mut gram) = (factors.ncols() / 2, DMatrix::zeros(f, f));
     sums.add(factors, 0..half);
     sums.add(factors, half..factors.ncols());
