@@ -490,9 +490,9 @@ pub(super) struct RawTraining {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<u64>,
-    /// m, the number of times that each clean point is noised, at as many times t. With `samples` it divides them: N = P/m. More
-    /// than 1 with kernel, ntk and mlp, a time and data that are points. Default 1, P fresh triples. low-rank, gradient: noisy points
-    /// of each clean point at each of four times, an even number, default 32.
+    /// m, the number of times that each clean point is noised, at as many times t. With `samples` it divides them: N = P/m.
+    /// Default 1, P fresh triples. low-rank, gradient: noisy points of each clean point at each of four times, an even number,
+    /// default 32.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draws: Option<u64>,
