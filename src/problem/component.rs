@@ -12,7 +12,7 @@ use crate::numerics::subspace::complete;
 ///
 /// With r < D axes U the covariance is Sigma = U diag(v) U^T + v_off (I - U U^T): a component that is thin
 /// (derivations/24-low-rank-mixtures.md).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Component {
     pub mean: DVector<f64>,
     /// Eigenvalues of the covariance (variances along `axes`), length r; all zero for a point mass.

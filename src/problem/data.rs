@@ -62,7 +62,7 @@ pub enum DataError {
 }
 
 /// A mixture of Gaussians and point masses in D dimensions.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Data {
     components: Vec<Component>,
     weights: Vec<f64>,

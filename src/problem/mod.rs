@@ -33,7 +33,7 @@ pub(crate) use training::Triples;
 pub use training::{Objective, Samples, Training, Triple, Weighting};
 
 /// Data distribution, forward process and time window: everything that exists before a model does.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     pub data: Data,
     pub diffusion: Diffusion,

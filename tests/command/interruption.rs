@@ -13,8 +13,8 @@ use crate::support::{Place, SMALL, bare, read_json};
 /// Two cases, fresh samples and data sets, each with both ensembles of some seconds: long against the delays of the kills, also on a busy machine.
 fn long_spec() -> String {
     let spec = SMALL
-        .replace("draws = 100", "draws = 12000")
-        .replace("models = 130", "models = 12000")
+        .replace("draws = 100", "draws = 5000")
+        .replace("models = 130", "models = 5000")
         .replace("particles = 64", "particles = 256")
         .replace("steps = 20", "steps = 40");
     spec + "\n[sweep]\n\"training.draws\" = [1, 4]\n"

@@ -51,7 +51,7 @@ fn the_flow_of_a_kernel_to_two_orders() {
     let sweep = "[sweep]\n\"training.time\" = [10.0]\n\"predict.statistics\" = [\"sandwich\", \"equivalent\"]\n";
     let text = spec(NTK, "", "methods = [\"mean-field\", \"gaussian-field\"]") + sweep;
     // The noise of 100 draws is most of the distance.
-    let result = run(&text, &["--set", "predict.draws=1000"]);
+    let result = run(&text, &["--set", "predict.draws=400"]);
     let cases = result["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 2);
     for case in cases {
@@ -154,7 +154,7 @@ fn a_kernel_in_the_plane() {
 #[test]
 fn trust_of_the_gaussian_field_alone() {
     let sweep = "[sweep]\n\"predict.methods\" = [[\"gaussian-field\"], [\"mean-field\", \"gaussian-field\"]]\n";
-    let text = spec(NTK, "time = 30.0", "statistics = \"equivalent\"") + sweep;
+    let text = spec(NTK, "time = 3.0", "statistics = \"equivalent\"") + sweep;
     let result = run(&text, &["--set", "monte_carlo.models=4"]);
     let trust = |case: usize| &result["cases"][case]["trust"]["gaussian-field"];
     assert_eq!(trust(0)["level"], trust(1)["level"]);

@@ -289,7 +289,7 @@ fn plane() -> (Problem, KernelFamily) {
         base: Base::Rbf { length },
         of,
     };
-    let product = Node::Product(vec![leaf(Part::Space, 4.0), leaf(Part::Time, 1.0)]);
+    let product = Node::Product(vec![leaf(Part::Space, 6.0), leaf(Part::Time, 1.5)]);
     let kernel = Kernel::new(2, embedding, product).unwrap();
     let family = family(&problem, kernel, None);
     (problem, family)

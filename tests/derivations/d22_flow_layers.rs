@@ -105,10 +105,10 @@ fn d22_18_an_empty_layer_is_the_equivalent() {
 
 #[test]
 fn d22_18_an_empty_layer_in_the_plane_is_the_equivalent() {
-    const TIME: f64 = 4.0;
+    const TIME: f64 = 1.0;
     let points = [vec![-0.8, 0.3], vec![0.6, -0.5]];
     let problem = problem(Data::points(&points, None).unwrap(), VP, 0.2, 1.0);
-    let family = family(&problem, rbf(2, 3.0), Some(rbf(2, 4.0)));
+    let family = family(&problem, rbf(2, 5.0), Some(rbf(2, 6.0)));
     let training = training(60, 0.0, Some(TIME));
     let equivalent = Arc::new(flow_equivalent(&problem, &family, &training, TIME).unwrap());
     let layer = QuenchedLayer::new(&problem, &family.linear, &training, &equivalent, &[]).unwrap();

@@ -188,7 +188,7 @@ fn weights_by_equation(p: &Problem, churn: f64, start: &StartDensity) -> [f64; 3
     let bins = Bins {
         low: -2.0,
         high: 2.0,
-        count: 400,
+        count: 160,
     };
     let noise = WhiteNoise { kappa: 0.0, churn };
     let solution = fokker_planck(p, noise, start, &bins).unwrap();
@@ -219,7 +219,7 @@ fn d23_7_weights_depend_on_the_churn() {
         "{posterior:?} {basins:?}"
     );
     let mut before = f64::INFINITY;
-    for churn in [0.0, 0.3, 1.0, 3.0, 30.0] {
+    for churn in [0.0, 0.3, 1.0, 3.0] {
         let found = weights_by_equation(&p, churn, &start);
         println!("churn {churn}: {found:.5?}; basins {basins:.5?}, posterior {posterior:.5?}");
         if churn == 0.0 {

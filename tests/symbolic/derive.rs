@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -14,7 +15,7 @@ use vkernel::family::kernel::Kernel;
 use vkernel::family::{Denoiser, Family};
 use vkernel::problem::Triple;
 use vkernel::sampler::{Step, reverse_sde};
-use vkernel::spec::Format;
+use vkernel::spec::{Format, Spec};
 use vkernel::statistics::{VKernel, WeightStatistics, sandwich};
 use vkernel::symbolic::{Tape, parse};
 
@@ -22,19 +23,15 @@ use vkernel::symbolic::{Tape, parse};
 const TOLERANCE: f64 = 1e-9;
 
 /// Shipped specs that formulas are written for: with a model, in D = 1.
-fn shipped() -> Vec<PathBuf> {
-    let on_the_line = |path: &PathBuf| {
-        let spec = vkernel::spec::load(path, &[], None).unwrap_or_else(|e| panic!("{e}"));
-        let experiment = &spec.cases[0].experiment;
-        spec.cases[0].has_model && experiment.problem.dim() == 1
-    };
-    let mut files = all_shipped();
-    files.retain(on_the_line);
-    assert!(files.len() >= 15, "{}", files.len());
-    files
+fn shipped() -> impl Iterator<Item = &'static (PathBuf, Spec)> {
+    ALL_SHIPPED.iter().filter(|(_, spec)| on_the_line(spec))
 }
 
-fn all_shipped() -> Vec<PathBuf> {
+fn on_the_line(spec: &Spec) -> bool {
+    spec.cases[0].has_model && first_case(spec).problem.dim() == 1
+}
+
+static ALL_SHIPPED: LazyLock<Vec<(PathBuf, Spec)>> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
     let mut files: Vec<PathBuf> = [folder.clone(), folder.join("others")]
         .iter()
@@ -43,12 +40,15 @@ fn all_shipped() -> Vec<PathBuf> {
         .filter(|path| path.extension().is_some_and(|e| e == "toml"))
         .collect();
     files.sort();
-    files
-}
+    let loaded = files.into_iter().map(|path| {
+        let spec = vkernel::spec::load(&path, &[], None).unwrap_or_else(|e| panic!("{e}"));
+        (path, spec)
+    });
+    loaded.collect()
+});
 
-fn first_case(path: &Path) -> Experiment {
-    let spec = vkernel::spec::load(path, &[], None).unwrap_or_else(|e| panic!("{e}"));
-    spec.cases.into_iter().next().unwrap().experiment
+fn first_case(spec: &Spec) -> &Experiment {
+    &spec.cases[0].experiment
 }
 
 /// Two space-time points and the value of everything there, from the code.
@@ -316,9 +316,9 @@ fn experiments() -> Vec<(String, Experiment)> {
         points.join(", ")
     );
     let read = |name: &str, text: &str| (name.to_owned(), written(name, text));
-    let shipped = shipped().into_iter().map(|path| {
+    let shipped = shipped().map(|(path, spec)| {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        (name, first_case(&path))
+        (name, first_case(spec).clone())
     });
     let kernels = KERNELS
         .iter()
@@ -381,7 +381,7 @@ const KERNELS: [(&str, &str); 8] = [
         "gelu",
         "kind = \"ntk\"
          activation = \"gelu\"
-         depth = 3
+         depth = 2
          bias_std = 0.5",
     ),
     (
@@ -475,6 +475,7 @@ const DRIVER: &str = "
 import json, sys
 answers = []
 for job in json.load(open(sys.argv[1])):
+
     n = {}
     exec(job['script'], n)
     rows = []
@@ -571,8 +572,9 @@ fn blocks(latex: &str) -> Vec<&str> {
 /// A TeX-like parser reads every formula; the rest is plain text without TeX's own characters.
 #[test]
 fn the_latex_of_every_shipped_spec_parses() {
-    for path in shipped() {
-        let latex = derive(&first_case(&path)).unwrap().latex();
+    assert!(shipped().count() >= 15);
+    for (path, spec) in shipped() {
+        let latex = derive(first_case(spec)).unwrap().latex();
         let place = path.display();
         let blocks = blocks(&latex);
         assert!(blocks.len() > 15, "{place}: {}", blocks.len());
@@ -611,9 +613,9 @@ fn the_latex_of_every_shipped_spec_parses() {
 
 #[test]
 fn every_shipped_spec_has_its_sections() {
-    for path in shipped() {
-        let experiment = first_case(&path);
-        let derivation = derive(&experiment).unwrap();
+    for (path, spec) in shipped() {
+        let experiment = first_case(spec);
+        let derivation = derive(experiment).unwrap();
         let titles: Vec<&str> = derivation
             .sections
             .iter()
@@ -646,16 +648,14 @@ fn every_shipped_spec_has_its_sections() {
 /// The other shipped specs are refused, with the reason.
 #[test]
 fn no_formulas_without_a_model_or_beyond_the_line() {
-    let derivable = shipped();
     let mut refused = 0;
-    for path in all_shipped().iter().filter(|p| !derivable.contains(p)) {
-        let spec = vkernel::spec::load(path, &[], None).unwrap_or_else(|e| panic!("{e}"));
+    for (_, spec) in ALL_SHIPPED.iter().filter(|(_, spec)| !on_the_line(spec)) {
         let case = &spec.cases[0];
         let expected = match (case.has_model, case.experiment.problem.dim()) {
             (false, _) => DeriveError::NoModel,
             (true, dim) => DeriveError::Dimension { dim },
         };
-        assert_eq!(derive_case(&spec, 0).unwrap_err(), expected);
+        assert_eq!(derive_case(spec, 0).unwrap_err(), expected);
         refused += 1;
     }
     assert!(refused >= 2, "{refused}");

@@ -381,7 +381,7 @@ fn train(problem: &Problem, family: &Linear, protocol: Training, models: u64) ->
     }
 }
 
-/// 20 000 trained models at P = 1000 and at P = 2000. Finite-P corrections are series in 1/P: the combination
+/// 8000 trained models at P = 1000 and at P = 2000. Finite-P corrections are series in 1/P: the combination
 /// 2 M(2000) - M(1000) is free of the first of them, and 5 of its standard errors are allowed.
 #[test]
 fn sandwich_against_trained_models() {
@@ -391,7 +391,7 @@ fn sandwich_against_trained_models() {
         &[0.0, 0.4],
         &[0.35, 0.65],
     );
-    let models = 20_000;
+    let models = 8000;
     for (predicts, objective, weighting) in [
         (Prediction::Denoiser, Objective::Dsm, Weighting::Uniform),
         (Prediction::Noise, Objective::Esm, Weighting::Uniform),

@@ -7,7 +7,7 @@ use crate::family::kernel::{
     Activation, Architecture, Base, Embedding, Formula, Kernel, Node, Order, Part, TimeEmbedding,
 };
 use crate::family::network::{Network, NetworkTraining, Parameterisation, Precision};
-use crate::family::{Family, KernelFamily, NetworkFamily};
+use crate::family::{ExpansionError, Family, KernelFamily, NetworkFamily};
 use crate::problem::{Prediction, Problem};
 use crate::spec::error::Fault;
 use crate::spec::fields::{allowed_for, refuse, refuse_inapplicable};
@@ -18,11 +18,38 @@ use crate::symbolic::Expr;
 /// Most frequencies of the time; most hidden layers.
 const LARGEST_COUNT: u64 = 1000;
 
+/// Families of earlier cases with the problem that they were expanded for: a sweep of anything else leaves them as they are.
+#[derive(Default)]
+pub(super) struct Expanded(Vec<(Problem, KernelFamily)>);
+
+impl Expanded {
+    fn family(
+        &mut self,
+        problem: &Problem,
+        predicts: Prediction,
+        kernel: Kernel,
+        initial: Option<Kernel>,
+    ) -> Result<KernelFamily, ExpansionError> {
+        let same = |(on, family): &&(Problem, KernelFamily)| {
+            let first = family.initial.as_ref().map(|(kernel, _)| kernel);
+            (on, family.linear.predicts) == (problem, predicts)
+                && (&family.kernel, first) == (&kernel, initial.as_ref())
+        };
+        if let Some((_, family)) = self.0.iter().find(same) {
+            return Ok(family.clone());
+        }
+        let family = KernelFamily::new(problem, predicts, kernel, initial)?;
+        self.0.push((problem.clone(), family.clone()));
+        Ok(family)
+    }
+}
+
 /// The family of kernel machines, expanded on the noised data.
 pub(super) fn resolve(
     raw: &mut RawModel,
     tree: &Value,
     problem: &Problem,
+    expanded: &mut Expanded,
 ) -> Result<Family, Fault> {
     let path = FieldPath::of("model");
     let predicts = *raw.predicts.get_or_insert(Prediction::Denoiser);
@@ -82,7 +109,8 @@ pub(super) fn resolve(
             None,
         ),
     };
-    let family = KernelFamily::new(problem, predicts, kernel, initial)
+    let family = expanded
+        .family(problem, predicts, kernel, initial)
         .map_err(|e| Fault::at(path.clone(), e.to_string()).allowed(EXPANDABLE))?;
     Ok(match finite {
         None => Family::Kernel(Box::new(family)),

@@ -21,6 +21,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use self::kernel::Expanded;
 use super::data_file::FileData;
 use super::error::Fault;
 use super::fields::{self, refuse};
@@ -35,11 +36,12 @@ use crate::problem::{Prediction, Problem};
 /// Largest seed: every integer up to here is exact in JSON.
 const LARGEST_SEED: u64 = 1 << 53;
 
-/// Resolves the cases of one spec; a data file is read once.
+/// Resolves the cases of one spec; a data file is read once, and a kernel expanded once on the same data.
 pub(super) struct Resolver<'a> {
     default_name: String,
     base_dir: &'a Path,
     files: HashMap<String, FileData>,
+    expanded: Expanded,
 }
 
 impl<'a> Resolver<'a> {
@@ -50,6 +52,7 @@ impl<'a> Resolver<'a> {
             default_name: stem.to_string_lossy().into_owned(),
             base_dir,
             files: HashMap::new(),
+            expanded: Expanded::default(),
         }
     }
 
@@ -71,7 +74,7 @@ impl<'a> Resolver<'a> {
         };
         let has_model = raw.model.is_some();
         let experiment = match (&map, has_model) {
-            (_, true) => modelled(&mut raw, tree, name, seed, problem)?,
+            (_, true) => modelled(&mut raw, tree, name, seed, problem, &mut self.expanded)?,
             (Some(map), false) => {
                 map::require_no_model_tables(&raw)?;
                 map::exact_score(name, seed, problem, map)
@@ -119,11 +122,12 @@ fn modelled(
     name: String,
     seed: u64,
     problem: Problem,
+    expanded: &mut Expanded,
 ) -> Result<Experiment, Fault> {
     let low_rank = (raw.model.as_ref()).is_some_and(|m| m.kind == ModelKind::LowRank);
     let output = output::resolve(raw.output.get_or_insert_default(), &problem, low_rank)?;
     let raw_model = raw.model.as_mut().ok_or_else(map::require_model)?;
-    let mut family = model::resolve(raw_model, tree, &problem, &output)?;
+    let mut family = model::resolve(raw_model, tree, &problem, &output, expanded)?;
     let training = training::resolve(&mut raw.training, tree, &problem, &mut family)?;
     let sampler = sampler::resolve(raw.sampler.get_or_insert_default(), tree, &family)?;
     require_signal(tree, &problem, &family, &sampler)?;

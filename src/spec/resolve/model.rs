@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::kernel::Expanded;
 use super::output::is_interval;
 use super::{check, check_at, expression, joint, kernel, subspaces};
 use crate::experiment::OutputOptions;
@@ -25,6 +26,7 @@ pub(super) fn resolve(
     tree: &Value,
     problem: &Problem,
     output: &OutputOptions,
+    expanded: &mut Expanded,
 ) -> Result<Family, Fault> {
     let path = FieldPath::of("model");
     match raw.kind {
@@ -51,7 +53,9 @@ pub(super) fn resolve(
             Ok(Family::Linear(Linear { features, predicts }))
         }
         ModelKind::LowRank => subspaces::family(raw, tree, problem),
-        ModelKind::Kernel | ModelKind::Ntk | ModelKind::Mlp => kernel::resolve(raw, tree, problem),
+        ModelKind::Kernel | ModelKind::Ntk | ModelKind::Mlp => {
+            kernel::resolve(raw, tree, problem, expanded)
+        }
     }
 }
 
