@@ -412,6 +412,27 @@ fn sweeps_run_in_the_order_of_the_file() {
     );
 }
 
+/// Cases of a sweep share what their kernels are expanded in; none gets another's.
+#[test]
+fn swept_kernels_are_those_of_their_cases() {
+    let problem = "diffusion = { kind = \"vp\" }\ntraining = { samples = 64, time = 1.0 }\n[data]\nkind = \"points\"\npoints = [[-1.0], [1.0]]\n";
+    let kernel = "[model]\nkind = \"kernel\"\nkernels = [{ of = \"xt\", kind = \"rbf\", length = 2.0 }]\n[sweep]\n\"training.time\" = [1.0, 2.0]\n\"model.kernels.0.length\" = [2.0, 3.0]\n\"model.predicts\" = [\"denoiser\", \"noise\"]\n\"diffusion.t_min\" = [0.1, 0.2]";
+    let network = "[model]\nkind = \"ntk\"\n[sweep]\n\"diffusion.t_min\" = [0.1]\n\"training.samples\" = [32, 64]\n\"model.depth\" = [1, 2]\n\"model.initial\" = [\"random\", \"zero\"]";
+    for (model, cases) in [(kernel, 16), (network, 8)] {
+        let text = format!("{problem}{model}");
+        let spec = read(&text);
+        assert_eq!(spec.cases.len(), cases);
+        for case in &spec.cases {
+            let overrides: Vec<String> = (case.assignments.iter())
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
+            let overrides: Vec<&str> = overrides.iter().map(String::as_str).collect();
+            let alone = read_with(&text, &overrides).unwrap();
+            assert_eq!(shown(&case.experiment), shown(&alone.cases[0].experiment));
+        }
+    }
+}
+
 #[test]
 fn sweep_keys_may_be_nested_and_address_elements() {
     let quoted = read(FULL);

@@ -155,12 +155,12 @@ impl Averages {
         let quadrature = self.quadrature / count;
         let taken = std::mem::take(&mut self.seconds);
         let seconds = |method: Method| taken.get(&method).copied().unwrap_or(0.0);
-        let mut effect = None;
+        let field = self.ensembles.get(&Method::GaussianField);
+        let effect = self.reference.take().zip(field).map(|(mut mean, field)| {
+            mean.cells.iter_mut().for_each(|m| *m /= count);
+            total_variation(&mean, &field.mean())
+        });
         for (method, ensemble) in std::mem::take(&mut self.ensembles) {
-            if let (Method::GaussianField, Some(mut mean)) = (method, self.reference.take()) {
-                mean.cells.iter_mut().for_each(|m| *m /= count);
-                effect = Some(total_variation(&mean, &ensemble.mean()));
-            }
             let mut outcome = Outcome::sampled(ensemble);
             outcome.estimate.errors.push(("quadrature", quadrature));
             self.set.insert(method, outcome, seconds(method));
