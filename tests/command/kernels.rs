@@ -154,7 +154,8 @@ fn a_kernel_in_the_plane() {
 #[test]
 fn trust_of_the_gaussian_field_alone() {
     let sweep = "[sweep]\n\"predict.methods\" = [[\"gaussian-field\"], [\"mean-field\", \"gaussian-field\"]]\n";
-    let text = spec(NTK, "time = 3.0", "statistics = \"equivalent\"") + sweep;
+    let kernel = "kind = \"kernel\"\nkernels = [{ kind = \"rbf\", of = \"xt\", length = 1.0 }]";
+    let text = spec(kernel, "time = 30.0", "statistics = \"equivalent\"") + sweep;
     let result = run(&text, &["--set", "monte_carlo.models=4"]);
     let trust = |case: usize| &result["cases"][case]["trust"]["gaussian-field"];
     assert_eq!(trust(0)["level"], trust(1)["level"]);

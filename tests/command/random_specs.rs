@@ -9,7 +9,7 @@ use vkernel::run::{Checkpoints, Parts, run};
 use vkernel::spec::{Format, parse};
 
 /// Number of random specs; the variable PROPTEST_CASES asks for more.
-const SPECS: u32 = 24;
+const SPECS: u32 = 16;
 const SPECS_IN_SPACE: u32 = 12;
 
 /// A number in TOML.

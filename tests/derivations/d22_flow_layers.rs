@@ -79,11 +79,10 @@ fn d22_18_a_layer_of_everything_is_training() {
 
 /// Draws without a layer against the mean and the covariance of the equivalent on the same quadrature, in functions at some places and,
 /// with several outputs, their sum.
-fn assert_equivalent(layer: &QuenchedLayer<'_>, expected: &WeightStatistics) {
-    const DRAWS: u64 = 300;
+fn assert_equivalent(layer: &QuenchedLayer<'_>, expected: &WeightStatistics, draws: u64) {
     let (features, outputs) = (&layer.family().features, layer.problem().dim());
     let f = features.len();
-    let draws: Vec<DVector<f64>> = (0..DRAWS)
+    let draws: Vec<DVector<f64>> = (0..draws)
         .into_par_iter()
         .map(|i| layer.weights(&mut stream(6, i)).unwrap().weights)
         .collect();
@@ -100,7 +99,7 @@ fn assert_equivalent(layer: &QuenchedLayer<'_>, expected: &WeightStatistics) {
 
 #[test]
 fn d22_18_an_empty_layer_is_the_equivalent() {
-    assert_equivalent(&layer(&[]), &EQUIVALENT.statistics.coarser);
+    assert_equivalent(&layer(&[]), &EQUIVALENT.statistics.coarser, 300);
 }
 
 #[test]
@@ -112,7 +111,7 @@ fn d22_18_an_empty_layer_in_the_plane_is_the_equivalent() {
     let training = training(60, 0.0, Some(TIME));
     let equivalent = Arc::new(flow_equivalent(&problem, &family, &training, TIME).unwrap());
     let layer = QuenchedLayer::new(&problem, &family.linear, &training, &equivalent, &[]).unwrap();
-    assert_equivalent(&layer, &equivalent.statistics.coarser);
+    assert_equivalent(&layer, &equivalent.statistics.coarser, 80);
 }
 
 /// The random numbers of one stream up to some word, then those of another.
