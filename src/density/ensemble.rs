@@ -1,5 +1,7 @@
 //! Averages over an ensemble of densities that streams through: memory does not grow with the number of models.
 
+use std::time::{Duration, Instant};
+
 use rand::Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -11,8 +13,10 @@ use crate::numerics::sketch::MassSketch;
 
 /// Bootstrap replicates kept along.
 const REPLICATES: usize = 200;
-/// Members computed in parallel before they are folded in, in order.
+/// Most members that are computed in parallel before they are folded in, in order.
 const CHUNK: u64 = 64;
+/// Chunks that take longer are halved, down to a member per thread: a kill costs no more than one.
+const LONG: Duration = Duration::from_secs(4);
 /// Seed of the bootstrap's own random numbers: they are part of the estimator, not of the experiment.
 const BOOTSTRAP_SEED: u64 = 0x5eed_b007;
 
@@ -112,8 +116,11 @@ impl Ensemble {
         make: impl Fn(&mut S, u64) -> Result<Member, E> + Sync,
         mut after_chunk: impl FnMut(&Self) -> Result<(), E>,
     ) -> Result<(), E> {
+        let threads = rayon::current_num_threads() as u64;
+        let mut size = threads.min(CHUNK);
         while self.members < total {
-            let end = (self.members + CHUNK).min(total);
+            let started = Instant::now();
+            let end = (self.members + size).min(total);
             let chunk: Result<Vec<Member>, E> = (self.members..end)
                 .into_par_iter()
                 .map_init(&init, &make)
@@ -122,6 +129,10 @@ impl Ensemble {
                 self.add(&member);
             }
             after_chunk(self)?;
+            size = match started.elapsed() < LONG {
+                true => (2 * size).min(CHUNK),
+                false => (size / 2).max(threads.min(CHUNK)),
+            };
         }
         Ok(())
     }
