@@ -142,18 +142,13 @@ fn weighted(samples: &Samples) -> (DVector<f64>, DVector<f64>) {
     (roots, targets)
 }
 
-/// Sums over the samples of the kernel between them and the places with some weights.
-fn at_places(
-    kernel: &Kernel,
-    samples: &Samples,
-    places: &Samples,
-    weights: DVector<f64>,
-) -> Vec<f64> {
+/// The kernel between samples and places, P x PLACES.
+fn between(kernel: &Kernel, samples: &Samples, places: &Samples) -> DMatrix<f64> {
     let points = kernel.points(&samples.x, &samples.t);
     let there = kernel.points(&places.x, &places.t);
     let mut cross = DMatrix::zeros(samples.t.len(), PLACES);
     kernel.matrix(&points, &there, cross.as_mut_slice());
-    cross.tr_mul(&weights).data.into()
+    cross
 }
 
 /// Outputs at the places after each of the times, by times, then places: k(z, Z) Lambda^1/2 phi_tau(A) Lambda^1/2 y/P with
@@ -175,9 +170,10 @@ fn flows(
     let apply =
         |v: &DVector<f64>| (&matrix * v.component_mul(&roots)).component_mul(&roots) / p as f64;
     let krylov = Krylov::new(apply, &b, most, |mu| filter(longest(times), mu));
+    let cross = between(kernel, samples, places);
     let out = times.iter().flat_map(|tau| {
         let u = krylov.apply(|mu| filter(*tau, mu)) / p as f64;
-        at_places(kernel, samples, places, u.component_mul(&roots))
+        Vec::from(cross.tr_mul(&u.component_mul(&roots)).data)
     });
     (out.collect(), krylov.diagonal.len())
 }
@@ -241,10 +237,10 @@ impl Landmarks {
         let (roots, targets) = weighted(samples);
         let points = kernel.points(&samples.x, &samples.t);
         let own = kernel.points(&self.samples.x, &self.samples.t);
-        let mut cross = DMatrix::zeros(self.samples.t.len(), p);
-        kernel.matrix(&own, &points, cross.as_mut_slice());
+        let mut from = DMatrix::zeros(self.samples.t.len(), p);
+        kernel.matrix(&own, &points, from.as_mut_slice());
         // Transposed, so that samples are columns.
-        let mut b = &self.inverse * cross;
+        let mut b = &self.inverse * from;
         for (mut column, root) in b.column_iter_mut().zip(&roots) {
             column *= *root;
         }
@@ -258,10 +254,11 @@ impl Landmarks {
         };
         let start = &b * &targets;
         let krylov = Krylov::new(|v| &inner * v, &start, 300, |mu| h(longest(times), mu));
+        let cross = between(kernel, samples, places);
         let out = times.iter().flat_map(|tau| {
             let within = b.tr_mul(&krylov.apply(|mu| h(*tau, mu))) / p as f64;
             let u = (&targets * *tau + within) / p as f64;
-            at_places(kernel, samples, places, u.component_mul(&roots))
+            Vec::from(cross.tr_mul(&u.component_mul(&roots)).data)
         });
         out.collect()
     }
@@ -300,10 +297,7 @@ fn d22_11_lanczos_flows_are_those_of_the_dual() {
 }
 
 fn farthest(a: &[f64], b: &[f64]) -> f64 {
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0, f64::max)
+    (DVector::from_column_slice(a) - DVector::from_column_slice(b)).amax()
 }
 
 #[test]
