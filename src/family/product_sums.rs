@@ -29,18 +29,17 @@ impl ProductSums {
     /// Sums of nothing; `None` where products of whole features are cheaper, or the sums too many.
     pub fn where_cheaper(features: &Features) -> Option<Self> {
         Self::with(features, |spaces, times| {
-            let cost = spaces.checked_mul(times.checked_add(MAKING)?)?;
-            (cost < pairs::count(features.len())).then_some(())
+            spaces.saturating_mul(times.saturating_add(MAKING)) < pairs::count(features.len())
         })
     }
 
     /// The same whatever it costs.
     pub fn new(features: &Features) -> Option<Self> {
-        Self::with(features, |_, _| Some(()))
+        Self::with(features, |_, _| true)
     }
 
     /// Where that many functions of space and of time are welcome.
-    fn with(features: &Features, welcome: impl Fn(usize, usize) -> Option<()>) -> Option<Self> {
+    fn with(features: &Features, welcome: impl Fn(usize, usize) -> bool) -> Option<Self> {
         // sqrt(lambda) is one feature: the sets of space and time are closed as they are, not times a number.
         let space = [vec![Products::pairs(1)], features.space.products()].concat();
         let time = features.time.products();
@@ -49,8 +48,7 @@ impl ProductSums {
             all.try_fold(1_usize, |all, n| all.checked_mul(n))
         };
         let (spaces, times) = (functions(&space)?, functions(&time)?);
-        welcome(spaces, times)?;
-        (spaces <= MOST).then(|| Self {
+        (spaces <= MOST && welcome(spaces, times)).then(|| Self {
             space: space.len(),
             sums: DMatrix::zeros(times, spaces),
             products: [space, time].concat(),
