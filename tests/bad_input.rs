@@ -207,10 +207,10 @@ fn data_sets() {
             predicting("dataset = 128\ndraws = 8", "data_sets = 8\ndraws = 7"),
         ),
         (
-            "saddles of data sets",
+            "a gap of data sets",
             predicting(
                 "dataset = 128\ndraws = 8",
-                "methods = [\"saddle\"]\nstatistics = \"equivalent\"",
+                "methods = [\"saddle\"]\nstatistics = \"equivalent\"\ngap = [0.4, 0.6]",
             ),
         ),
         (

@@ -15,7 +15,7 @@ use crate::numerics::sketch::MassSketch;
 const REPLICATES: usize = 200;
 /// Most members that are computed in parallel before they are folded in, in order.
 const CHUNK: u64 = 64;
-/// Chunks that take longer are halved, down to a member per thread: a kill costs no more than one.
+/// Chunks that take longer are halved, down to a member per thread: a kill costs no more than one chunk.
 const LONG: Duration = Duration::from_secs(4);
 /// Seed of the bootstrap's own random numbers: they are part of the estimator, not of the experiment.
 const BOOTSTRAP_SEED: u64 = 0x5eed_b007;
@@ -31,6 +31,19 @@ pub struct Member {
     pub folds: bool,
     /// Seconds spent in making the model and in sampling it.
     pub seconds: (f64, f64),
+}
+
+impl Member {
+    /// A density of which nothing else is known.
+    pub fn of(masses: Masses) -> Self {
+        Self {
+            masses,
+            values: Vec::new(),
+            unresolved: 0.0,
+            folds: false,
+            seconds: (0.0, 0.0),
+        }
+    }
 }
 
 /// Mean, standard error, quantiles and bootstrap replicates of a stream of densities. Serialisable: a run that was
@@ -137,7 +150,8 @@ impl Ensemble {
         Ok(())
     }
 
-    fn add(&mut self, member: &Member) {
+    /// Adds one member.
+    pub fn add(&mut self, member: &Member) {
         let cells = || member.masses.cells.iter().chain(&member.values);
         for ((s, q), m) in self.sum.iter_mut().zip(&mut self.square).zip(cells()) {
             *s += m;

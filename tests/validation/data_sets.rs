@@ -113,6 +113,45 @@ fn eight_points_on_the_line() {
     );
 }
 
+/// Two data sets of one clean point each: densities without draws are the mean of those of fresh samples of either point.
+#[test]
+fn densities_of_data_sets_are_averaged() {
+    let predicted = |data: &str, training: &str, more: &str| {
+        let text = format!(
+            "[data]\nkind = \"points\"\npoints = {data}\n{FEATURES}[training]\n{training}\n[predict]\nstatistics = \"equivalent\"\n\
+             methods = [\"semiclassical\", \"saddle\"]\nstarts = 8\n{more}"
+        );
+        let spec = parse(&text, Format::Toml, "spec.toml", ".".as_ref(), &[], None).unwrap();
+        let parts = Parts {
+            predict: true,
+            train: false,
+        };
+        run(&spec, parts, &Checkpoints::none(), &mut |_| ())
+            .unwrap()
+            .remove(0)
+    };
+    let both = predicted(
+        "[[-1.0], [1.0]]",
+        "dataset = 1\ndraws = 2048",
+        "data_sets = 2\n",
+    );
+    let [left, right] = ["[[-1.0]]", "[[1.0]]"].map(|data| predicted(data, "samples = 2048", ""));
+    for method in ["semiclassical", "saddle"] {
+        let masses = [&both, &left, &right].map(|case| case.densities[method].masses());
+        let mut apart = 0.0;
+        for ((both, left), right) in (masses[0].cells.iter())
+            .zip(&masses[1].cells)
+            .zip(&masses[2].cells)
+        {
+            assert!((both - 0.5 * (left + right)).abs() < 1e-6, "{method}");
+            apart += (left - right).abs();
+        }
+        assert!(apart > 1.5, "{method}: two points");
+        let errors = &both.diagnostics[&format!("error.{method}")];
+        assert!(errors["data sets"].as_f64().unwrap() > 0.1, "{errors}");
+    }
+}
+
 /// Sum over bins of the interquartile range of models.
 fn spread(case: &CaseResult, density: &str) -> f64 {
     let quantiles = &case.densities[density].quantiles;

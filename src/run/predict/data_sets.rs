@@ -10,11 +10,13 @@ use serde_json::json;
 use super::linear::{FOLDS, Job};
 use super::push::{Push, Pushed};
 use crate::compare::total_variation;
-use crate::density::{Ensemble, Generator, Masses, RandomField};
+use crate::density::{Ensemble, Estimate, Generator, Masses, Member, RandomField};
 use crate::experiment::{Experiment, Method};
 use crate::family::Linear;
+use crate::histogram::Grid;
 use crate::numerics::random::stream;
 use crate::problem::data_sets;
+
 use crate::run::RunError;
 use crate::run::prediction::{Closure, Grow, Outcome, PredictionSet};
 
@@ -88,6 +90,8 @@ struct Averages {
     quadrature: f64,
     closures: Vec<Closure>,
     ensembles: BTreeMap<Method, Ensemble>,
+    /// What methods without draws make of each data set.
+    solved: BTreeMap<Method, Vec<Estimate>>,
     seconds: BTreeMap<Method, f64>,
 }
 
@@ -123,7 +127,16 @@ impl Averages {
                     none => *none = Some(mean),
                 }
             } else if let Some(outcome) = job.method(method, seed(method), &mut grow, part)? {
-                self.ensembles.extend(outcome.ensemble.map(|e| (method, e)));
+                match outcome.ensemble {
+                    Some(draws) => {
+                        self.ensembles.insert(method, draws);
+                    }
+                    None => self
+                        .solved
+                        .entry(method)
+                        .or_default()
+                        .push(outcome.estimate),
+                }
             }
             *self.seconds.entry(method).or_default() += started.elapsed().as_secs_f64();
         }
@@ -136,6 +149,10 @@ impl Averages {
     fn keep(&mut self, part: PredictionSet) {
         self.set.statistics_seconds += part.statistics_seconds;
         self.set.expansion_shift = match (self.set.expansion_shift, part.expansion_shift) {
+            (Some(a), Some(b)) => Some(f64::max(a, b)),
+            (a, b) => a.or(b),
+        };
+        self.set.loops_refused = match (self.set.loops_refused, part.loops_refused) {
             (Some(a), Some(b)) => Some(f64::max(a, b)),
             (a, b) => a.or(b),
         };
@@ -165,6 +182,11 @@ impl Averages {
             outcome.estimate.errors.push(("quadrature", quadrature));
             self.set.insert(method, outcome, seconds(method));
         }
+        for (method, estimates) in std::mem::take(&mut self.solved) {
+            let mut estimate = average(&estimates, &push.generator.readout.grid);
+            estimate.errors.push(("quadrature", quadrature));
+            self.set.insert(method, estimate, seconds(method));
+        }
         let started = Instant::now();
         if let Some(pushed) = self.mean_field(push)? {
             if pushed.folds {
@@ -190,5 +212,27 @@ impl Averages {
         even /= self.sets.div_ceil(2) as f64;
         odd /= (self.sets / 2) as f64;
         push.of_halves(&[even, odd]).map(Some)
+    }
+}
+
+/// The average of densities of one grid, with their errors as if they had one cause, and what so few of them leave uncertain as if they
+/// were independent.
+fn average(all: &[Estimate], grid: &Grid) -> Estimate {
+    let mut ensemble = Ensemble::new(grid.clone());
+    let mut errors: Vec<(&'static str, f64)> = Vec::new();
+    for estimate in all {
+        ensemble.add(&Member::of(estimate.masses.clone()));
+        for (name, error) in &estimate.errors {
+            let share = error / all.len() as f64;
+            match errors.iter_mut().find(|(known, _)| known == name) {
+                Some((_, sum)) => *sum += share,
+                None => errors.push((*name, share)),
+            }
+        }
+    }
+    errors.push(("data sets", ensemble.noise_floor().mean.tv));
+    Estimate {
+        masses: ensemble.mean(),
+        errors,
     }
 }

@@ -78,6 +78,11 @@ pub(super) fn resolve(
     }
     let starts = starts(raw, &methods)?;
     let gap = gap(raw, &methods, setting.sampler, output)?;
+    if gap.is_some() && data_sets.is_some() {
+        return Err(Fault::value(FieldPath::of("predict.gap")).allowed(
+            "no gap where samples share clean points (training.draws > 1): what fills it is a fluctuation of one problem, not of an average over data sets",
+        ));
+    }
     let smoothing = smoothing(raw, &methods, setting.problem)?;
     let least = match monte_carlo.start {
         Start::Stratified => 32,
@@ -320,7 +325,7 @@ fn applicable(setting: &Setting<'_>, statistics: Option<StatisticsKind>) -> (Vec
     // Saddles are found on the line, the Fokker-Planck equation is solved up to the plane.
     let dim = setting.problem.dim();
     let sampler = setting.sampler;
-    // Averages over data sets are those of mean weights and of draws.
+    // Averages over data sets are those of mean weights, of draws, and of densities on the line.
     let averaged = match (setting.training, statistics) {
         (Some(training), Some(statistics)) => {
             training.draws > 1 && !in_closed_form(setting, training, statistics)
@@ -329,7 +334,7 @@ fn applicable(setting: &Setting<'_>, statistics: Option<StatisticsKind>) -> (Vec
     };
     let one_stage = matches!(sampler.scheme, Scheme::Euler | Scheme::Ddim);
     let solved = |m: &Method| match m {
-        Method::Saddle | Method::Semiclassical if averaged => false,
+        Method::Semiclassical => dim == 1 || !averaged,
         Method::Saddle => dim == 1,
         Method::FokkerPlanck => dim == 1 || dim == 2 && sampler.start != StartLaw::Noised,
         // On the line the density of the reverse SDE's own chain, whose steps are a map and noise after it.
