@@ -5,12 +5,13 @@ use std::fmt::Write;
 use super::checkpoint::share_models;
 use crate::experiment::{Experiment, MapOptions, Method, Process, Scheme, Start, StatisticsKind};
 use crate::family::features::SpaceFeatures;
-use crate::family::network::Duration;
+use crate::family::network::{Duration, Precision};
 use crate::family::{Family, Linear, NetworkFamily};
 use crate::monte_carlo::network::NetworkTrainer;
 use crate::monte_carlo::subspace::SubspaceTrainer;
 use crate::monte_carlo::{KernelTrainer, Trainer};
-use crate::problem::Training;
+use crate::numerics::random::stream;
+use crate::problem::{Problem, Samples, Training};
 use crate::spec::memory::flow_nodes;
 use crate::spec::{Case, MemoryEstimate, Spec};
 use crate::statistics::{FlowEquivalent, Population, SpacePopulation};
@@ -35,6 +36,8 @@ const SADDLE_EVALUATIONS: f64 = 500.0;
 
 /// Sustained rate assumed for dense factorisations, flops per second and thread.
 const FLOP_RATE: f64 = 1.5e10;
+/// The same for products of matrices in single precision.
+const SINGLE_RATE: f64 = 5e10;
 /// Seconds assumed for one evaluation of a denoiser at one position.
 const EVALUATION: f64 = 4e-8;
 /// Seconds assumed for one component at one position, where densities of the data or their scores are evaluated.
@@ -145,7 +148,9 @@ fn seconds(experiment: &Experiment, memory: &MemoryEstimate) -> (f64, f64) {
             Trainer::cost(family, training.samples).flops / FLOP_RATE
         }
         (Family::Kernel(_), Some(training)) => KernelTrainer::cost(training).flops / FLOP_RATE,
-        (Family::Network(family), Some(training)) => network_seconds(family, training),
+        (Family::Network(family), Some(training)) => {
+            network_seconds(&experiment.problem, family, training)
+        }
         (Family::LowRank(family), Some(training)) => {
             SubspaceTrainer::new(&experiment.problem, family, training).flops() / FLOP_RATE
         }
@@ -195,16 +200,46 @@ fn naive_seconds(experiment: &Experiment) -> f64 {
     }
 }
 
-/// Seconds of one thread for one network. The steps of a flow are as long as the curvature allows, which shows in training only.
-fn network_seconds(family: &NetworkFamily, training: &Training) -> f64 {
-    const CURVATURE: f64 = 20.0;
+/// Seconds of one thread for one network: matrix products, and what every unit costs besides.
+fn network_seconds(problem: &Problem, family: &NetworkFamily, training: &Training) -> f64 {
+    const UNIT: f64 = 1.5e-9;
+    let rate = match family.precision {
+        Precision::F32 => SINGLE_RATE,
+        Precision::F64 => 0.5 * SINGLE_RATE,
+    };
+    let network = &family.network;
     let columns = family.protocol.columns(training.samples);
-    let step = NetworkTrainer::<f64>::step_flops(&family.network, columns) / FLOP_RATE;
+    let units = (network.width() * network.architecture().depth * columns) as f64;
+    let step = NetworkTrainer::<f64>::step_flops(network, columns) / rate + UNIT * units;
     let steps = match family.protocol.duration {
         Duration::Steps(steps) => steps as f64,
-        Duration::FlowTime { tau, .. } => tau * CURVATURE,
+        Duration::FlowTime { tau, .. } => match family.protocol.optimiser.rate() {
+            Some(rate) => tau / rate,
+            None => tau * curvature(problem, family, training),
+        },
     };
     steps * step
+}
+
+/// Largest eigenvalue of the loss's curvature in the limit of infinite width, on some samples: the inverse of the rate.
+fn curvature(problem: &Problem, family: &NetworkFamily, training: &Training) -> f64 {
+    const SAMPLES: usize = 128;
+    let training = Training {
+        samples: SAMPLES,
+        draws: 1,
+        ..training.clone()
+    };
+    let samples = Samples::draw(
+        problem,
+        family.network.predicts(),
+        &training,
+        &mut stream(0, 0),
+    );
+    let trainer = KernelTrainer::new(problem, &family.limit, &training);
+    match trainer.spectrum(&samples, None) {
+        Ok(spectrum) => spectrum.rates().0,
+        Err(_) => 0.0, // training will say why
+    }
 }
 
 /// Seconds of one evaluation of a trained model on the line.
