@@ -432,21 +432,21 @@ fn table(name: &str, kernel: Kernel, samples: usize, models: u64, landmarks: Opt
 #[test]
 #[ignore = "minutes"]
 fn d22_11_two_hundred_samples() {
-    table("rbf", rbf(1, 0.8), 200, 2000, None);
+    table("rbf", rbf(1, 0.8), 200, 20_000, Some(150));
     table("ntk", ntk(), 200, 2000, None);
 }
 
 #[test]
 #[ignore = "minutes"]
 fn d22_11_a_thousand_samples() {
-    table("rbf", rbf(1, 0.8), 1000, 2000, None);
+    table("rbf", rbf(1, 0.8), 1000, 20_000, Some(150));
     table("ntk", ntk(), 1000, 2000, None);
 }
 
 #[test]
 #[ignore = "minutes"]
 fn d22_11_five_thousand_samples() {
-    table("rbf", rbf(1, 0.8), 5000, 2000, Some(200));
+    table("rbf", rbf(1, 0.8), 5000, 12_000, Some(200));
 }
 
 #[test]

@@ -331,10 +331,10 @@ fn check(outcomes: &[Outcome]) {
 /// Linear models on the line, which are quick.
 #[test]
 fn linear_models() {
-    let outcomes: Vec<Outcome> = (0..12)
+    let outcomes: Vec<Outcome> = (0..8)
         .filter_map(|seed| outcome(seed, &text(seed, Some(Family::Linear), FEW)))
         .collect();
-    assert!(outcomes.len() >= 10, "{} of 12 ran", outcomes.len());
+    assert!(outcomes.len() >= 7, "{} of 8 ran", outcomes.len());
     check(&outcomes);
 }
 
