@@ -13,6 +13,7 @@ mod fokker_planck;
 mod low_rank;
 mod maps;
 mod memorisation;
+mod networks;
 mod plane_fokker_planck;
 mod posterior;
 mod reverse_sde;
