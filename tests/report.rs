@@ -1,6 +1,6 @@
 //! The output edge: the result file and its errors, the table, the figures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -627,6 +627,37 @@ fn a_decomposition_is_drawn() {
     }
     assert!(png_size(&files[1]).0 >= 1600);
     keep(files);
+}
+
+/// Long names of cases are broken into lines of one size, which have room side by side.
+#[test]
+fn long_labels_of_a_decomposition_are_broken_into_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = (1..=9).map(|depth| format!("infinitely wide network, depth {depth}"));
+    let cases = names.flat_map(|name| {
+        ["esm", "dsm"].map(|objective| {
+            let mut case = case_of(objective, 64);
+            case.case.insert("case".to_owned(), json!(name));
+            case.case.remove("training.samples");
+            case
+        })
+    });
+    let files = decomposition_figure(&run_of(cases.collect()), &dir.path().join("long")).unwrap();
+    let svg = fs::read_to_string(&files[0]).unwrap();
+    let lines: Vec<&str> = svg.lines().collect();
+    let mut sizes = BTreeSet::new();
+    for words in ["infinitely", "depth"] {
+        let labels = lines.windows(2).filter(|pair| pair[1].contains(words));
+        let labels: Vec<_> = labels.collect();
+        assert_eq!(labels.len(), 9, "{words}");
+        for pair in labels {
+            assert!(pair[1].len() < 20, "{}", pair[1]);
+            let size = pair[0].split("font-size=\"").nth(1).unwrap();
+            sizes.insert(size.split('"').next().unwrap().to_owned());
+        }
+    }
+    assert_eq!(sizes.len(), 1, "{sizes:?}");
+    keep(&files);
 }
 
 /// The Fig. 2 sweep with parts of both signs, a single pair, and pairs without a mean field.

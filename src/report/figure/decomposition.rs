@@ -29,6 +29,13 @@ const TOP_WITH_HEADINGS: f64 = 300.0;
 const GAP: f64 = 60.0;
 /// Between lines of panels: the numbers of one and the heading of the next.
 const LINE_GAP: f64 = 260.0;
+/// From a panel to the name of the axis, with labels of one line; from line to line, in units of the letters' size; and labels that
+/// would be smaller are broken into lines, in units of their usual size.
+const LABELS: f64 = 180.0;
+const LEADING: f64 = 1.2;
+const SMALL: f64 = 0.7;
+/// Widths of texts are rounded.
+const ROUNDED: f64 = 1.01;
 const NARROW_PAGE: f64 = 3300.0;
 const PAGE_WIDTH: f64 = 4300.0;
 const PANEL_HEIGHT: f64 = 1150.0;
@@ -258,6 +265,61 @@ struct Sheet<'a> {
     title: String,
 }
 
+/// How the pairs of a page are labelled, all in one size: in lines of words where they are long.
+struct Labels {
+    em: f64,
+    room: f64,
+    most: usize,
+}
+
+impl Labels {
+    fn of(blocks: &[Block<'_>], room: f64) -> Result<Self, FigureError> {
+        let groups = blocks.iter().flat_map(|block| &block.groups);
+        let all: Vec<&str> = groups.map(|group| group.label.as_str()).collect();
+        let em = smallest(&all, TICK_LABEL, room)?;
+        let mut labels = Self { em, room, most: 1 };
+        if em < SMALL * TICK_LABEL {
+            let words: Vec<&str> = all.iter().flat_map(|t| t.split_whitespace()).collect();
+            labels.em = smallest(&words, SMALL * TICK_LABEL, room)?;
+            for text in all {
+                labels.most = labels.most.max(labels.lines(text)?.len());
+            }
+        }
+        Ok(labels)
+    }
+
+    /// As many words in a line as there is room for.
+    fn lines(&self, text: &str) -> Result<Vec<String>, FigureError> {
+        let mut lines: Vec<String> = Vec::new();
+        for word in text.split_whitespace() {
+            let longer = lines.last().map(|line| format!("{line} {word}"));
+            match (lines.last_mut(), longer) {
+                (Some(line), Some(longer))
+                    if text_width(&longer, self.em)? <= ROUNDED * self.room =>
+                {
+                    *line = longer;
+                }
+                _ => lines.push(word.to_owned()),
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Of all lines but the first.
+    fn height(&self) -> f64 {
+        self.em * LEADING * (self.most - 1) as f64
+    }
+}
+
+/// The size at which the longest of some texts has room.
+fn smallest(texts: &[&str], em: f64, room: f64) -> Result<f64, FigureError> {
+    let mut least = em;
+    for text in texts {
+        least = least.min(fitting(text, em, room)?);
+    }
+    Ok(least)
+}
+
 /// Upper left corner and size of a panel.
 #[derive(Clone, Copy)]
 struct Frame {
@@ -280,21 +342,24 @@ impl Sheet<'_> {
         let gaps = GAP * (columns_here as f64 - 1.0);
         let room = (NARROW_PAGE - LEFT - MARGIN - gaps) / columns_here as f64;
         let width = least.max(room);
+        let labels = Labels::of(blocks, 0.95 * width / self.groups as f64)?;
+        let under = LABELS + labels.height();
+        let line_gap = LINE_GAP + labels.height();
         let right = LEFT + width * columns_here as f64 + gaps;
         let lines = blocks.len().div_ceil(columns_here);
         let headed = blocks.iter().any(|b| !b.title.is_empty());
         let top = if headed { TOP_WITH_HEADINGS } else { TOP };
-        let bottom = top + (PANEL_HEIGHT + LINE_GAP) * lines as f64 - LINE_GAP;
-        let (entries, legend) = self.legend(bottom + 300.0, right)?;
-        let mut scene = Scene::new(right + MARGIN, bottom + 300.0 + legend);
+        let bottom = top + (PANEL_HEIGHT + line_gap) * lines as f64 - line_gap;
+        let (entries, legend) = self.legend(bottom + under + 120.0, right)?;
+        let mut scene = Scene::new(right + MARGIN, bottom + under + 120.0 + legend);
         for (index, block) in blocks.iter().enumerate() {
             let (line, column) = (index / columns_here, index % columns_here);
             let frame = Frame {
                 left: LEFT + (width + GAP) * column as f64,
-                top: top + (PANEL_HEIGHT + LINE_GAP) * line as f64,
+                top: top + (PANEL_HEIGHT + line_gap) * line as f64,
                 width,
             };
-            self.panel(&mut scene, frame, block, column == 0)?;
+            self.panel(&mut scene, frame, (block, &labels), column == 0)?;
         }
         let title = fitting(&self.title, LABEL, right - LEFT)?;
         scene.text(plain(self.title.clone(), (LEFT, 105.0), title));
@@ -302,7 +367,7 @@ impl Sheet<'_> {
             align: Align::Centre,
             ..plain(
                 self.axis.clone(),
-                (0.5 * (LEFT + right), bottom + 180.0),
+                (0.5 * (LEFT + right), bottom + under),
                 LABEL,
             )
         });
@@ -327,14 +392,14 @@ impl Sheet<'_> {
         &self,
         scene: &mut Scene,
         frame: Frame,
-        block: &Block<'_>,
+        (block, labels): (&Block<'_>, &Labels),
         numbered: bool,
     ) -> Result<(), FigureError> {
         let bottom = frame.top + PANEL_HEIGHT;
         let room = frame.width / block.groups.len() as f64;
         for (index, group) in block.groups.iter().enumerate() {
             let middle = frame.left + room * (index as f64 + 0.5);
-            self.group(scene, frame, group, (middle, room))?;
+            self.group(scene, frame, (group, labels), (middle, room))?;
         }
         if self.y.0 < 0.0 {
             let y = self.y_at(frame, 0.0);
@@ -366,7 +431,7 @@ impl Sheet<'_> {
         &self,
         scene: &mut Scene,
         frame: Frame,
-        group: &Group<'_>,
+        (group, labels): (&Group<'_>, &Labels),
         (middle, room): (f64, f64),
     ) -> Result<(), FigureError> {
         let bars = group.rows.len() as f64;
@@ -386,11 +451,13 @@ impl Sheet<'_> {
         let half = 0.5 * step * bars;
         let y = self.y_at(frame, group.rows[0].data);
         scene.line(&[(middle - half, y), (middle + half, y)], INK, 7.0, &[]);
-        let em = fitting(&group.label, TICK_LABEL, 0.95 * room)?;
-        scene.text(Text {
-            align: Align::Centre,
-            ..plain(group.label.clone(), (middle, below), em)
-        });
+        for (index, line) in labels.lines(&group.label)?.into_iter().enumerate() {
+            let below = below + labels.em * LEADING * index as f64;
+            scene.text(Text {
+                align: Align::Centre,
+                ..plain(line, (middle, below), labels.em)
+            });
+        }
         Ok(())
     }
 

@@ -19,7 +19,8 @@ const LABEL: f64 = 62.0;
 const TICK_LABEL: f64 = 52.0;
 const LEFT: f64 = 300.0;
 const TOP: f64 = 330.0;
-const GAP: f64 = 110.0;
+/// Between panels: the numbers of the vertical axis of the right one.
+const GAP: f64 = 200.0;
 const ROW_GAP: f64 = 330.0;
 const WIDTH: f64 = 1300.0;
 /// Of a single panel.
