@@ -148,14 +148,11 @@ impl Averages {
 
     fn keep(&mut self, part: PredictionSet) {
         self.set.statistics_seconds += part.statistics_seconds;
-        self.set.expansion_shift = match (self.set.expansion_shift, part.expansion_shift) {
-            (Some(a), Some(b)) => Some(f64::max(a, b)),
-            (a, b) => a.or(b),
+        let worst = |known: &mut Option<f64>, new: Option<f64>| {
+            *known = known.iter().copied().chain(new).reduce(f64::max);
         };
-        self.set.loops_refused = match (self.set.loops_refused, part.loops_refused) {
-            (Some(a), Some(b)) => Some(f64::max(a, b)),
-            (a, b) => a.or(b),
-        };
+        worst(&mut self.set.expansion_shift, part.expansion_shift);
+        worst(&mut self.set.loops_refused, part.loops_refused);
         for warning in part.warnings {
             if !self.set.warnings.contains(&warning) {
                 self.set.warnings.push(warning);
