@@ -9,10 +9,15 @@ use vkernel::spec::{Format, parse};
 fn result(text: &str, predict: &str, models: usize) -> CaseResult {
     let text =
         format!("{text}\n[predict]\ndraws = {models}\n{predict}[monte_carlo]\nmodels = {models}\n");
-    let spec = parse(&text, Format::Toml, "spec.toml", ".".as_ref(), &[], None).unwrap();
+    run_of(&text, true)
+}
+
+/// The case of a spec, predicted, and trained where that is asked for.
+fn run_of(text: &str, train: bool) -> CaseResult {
+    let spec = parse(text, Format::Toml, "spec.toml", ".".as_ref(), &[], None).unwrap();
     let parts = Parts {
         predict: true,
-        train: true,
+        train,
     };
     run(&spec, parts, &Checkpoints::none(), &mut |_| ())
         .unwrap()
@@ -121,14 +126,7 @@ fn densities_of_data_sets_are_averaged() {
             "[data]\nkind = \"points\"\npoints = {data}\n{FEATURES}[training]\n{training}\n[predict]\nstatistics = \"equivalent\"\n\
              methods = [\"semiclassical\", \"saddle\"]\nstarts = 8\n{more}"
         );
-        let spec = parse(&text, Format::Toml, "spec.toml", ".".as_ref(), &[], None).unwrap();
-        let parts = Parts {
-            predict: true,
-            train: false,
-        };
-        run(&spec, parts, &Checkpoints::none(), &mut |_| ())
-            .unwrap()
-            .remove(0)
+        run_of(&text, false)
     };
     let both = predicted(
         "[[-1.0], [1.0]]",

@@ -16,7 +16,6 @@ use crate::family::Linear;
 use crate::histogram::Grid;
 use crate::numerics::random::stream;
 use crate::problem::data_sets;
-
 use crate::run::RunError;
 use crate::run::prediction::{Closure, Grow, Outcome, PredictionSet};
 
